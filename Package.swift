@@ -1,0 +1,202 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The table of targets below is the architecture: one function a layer, and a layer may only
+// name targets of the layers before it (ARCHITECTURE.md, docs/adr/0001).
+
+let swiftSettings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+/// A C library's room: headers, `static inline` wrappers for what Swift can't import, link flags.
+func room(_ name: String, links libraries: [String] = [], uses: [String] = []) -> Target {
+    .target(
+        name: name,
+        dependencies: uses.map { .init(stringLiteral: $0) },
+        path: "Sources/C/\(name)",
+        cSettings: [.define("_GNU_SOURCE")],
+        linkerSettings: libraries.map { .linkedLibrary($0) }
+    )
+}
+
+/// Protocol logic and decisions: values only; no I/O, clock, random source or unsafe memory.
+func core(_ name: String, uses: [String] = []) -> Target {
+    layer("Core", name, uses: uses, settings: [.strictMemorySafety()])
+}
+
+func runtime(_ name: String, uses: [String] = [], packages: [Target.Dependency] = []) -> Target {
+    layer("Runtime", name, uses: uses, packages: packages)
+}
+
+/// The only Swift code that sees one C library.
+func adapter(_ name: String, uses: [String] = [], packages: [Target.Dependency] = []) -> Target {
+    layer("Adapters", name, uses: uses, packages: packages)
+}
+
+func service(_ name: String, uses: [String] = [], packages: [Target.Dependency] = []) -> Target {
+    layer("Services", name, uses: uses, packages: packages)
+}
+
+/// Configuration and composition of a program, as a library so that tests reach it.
+func app(_ name: String, uses: [String] = [], packages: [Target.Dependency] = []) -> Target {
+    layer("Apps", name, uses: uses, packages: packages)
+}
+
+/// A program: a few lines of main over its library.
+func program(_ name: String, _ library: String) -> Target {
+    .executableTarget(
+        name: name, dependencies: [.init(stringLiteral: library)], path: "Sources/Apps/\(name)",
+        swiftSettings: swiftSettings)
+}
+
+func layer(
+    _ layer: String, _ name: String, uses: [String], packages: [Target.Dependency] = [],
+    settings: [SwiftSetting] = []
+) -> Target {
+    .target(
+        name: name,
+        dependencies: uses.map { .init(stringLiteral: $0) } + packages,
+        path: "Sources/\(layer)/\(name)",
+        swiftSettings: swiftSettings + settings
+    )
+}
+
+func tests(
+    _ layer: String, _ name: String, uses: [String], packages: [Target.Dependency] = [],
+    resources: [Resource] = []
+) -> Target {
+    .testTarget(
+        name: name,
+        dependencies: uses.map { .init(stringLiteral: $0) } + packages,
+        path: layer.isEmpty ? "Tests/\(name)" : "Tests/\(layer)/\(name)",
+        resources: resources,
+        swiftSettings: swiftSettings
+    )
+}
+
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let deques = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+
+let package = Package(
+    name: "pop-node",
+    products: [
+        .executable(name: "pop-node", targets: ["pop-node"]),
+        .executable(name: "pop-device", targets: ["pop-device"]),
+        .executable(name: "popctl", targets: ["popctl"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    ],
+    targets: [
+        // MARK: C
+        room("CLinux"),
+        room("COpenSSL", links: ["ssl", "crypto"]),
+        room("CQUIC", links: ["ngtcp2", "ngtcp2_crypto_gnutls", "gnutls"], uses: ["CLinux"]),
+        room("CControlProto", links: ["protobuf-c"]),
+        room("CPostgres", links: ["pq"]),
+        room("CJansson", links: ["jansson"]),
+
+        // MARK: Core
+        core("Domain"),
+        core("HTTP1", uses: ["Domain"]),
+        core("WebSocket", uses: ["Domain"]),
+        core("SOCKS5", uses: ["Domain"]),
+        core("DeviceProtocol", uses: ["Domain"]),
+        core("Fleet", uses: ["Domain"]),
+
+        // MARK: Runtime
+        runtime("EventLoop", uses: ["Domain", "CLinux"], packages: [deques]),
+        runtime("Observability", uses: ["Domain", "CLinux"], packages: [logging]),
+
+        // MARK: Adapters
+        adapter("TLS", uses: ["Domain", "EventLoop", "COpenSSL"]),
+        adapter("QUIC", uses: ["Domain", "EventLoop", "CQUIC"], packages: [deques]),
+        adapter("ControlWire", uses: ["Domain", "DeviceProtocol", "CControlProto"]),
+        adapter("Postgres", uses: ["Domain", "EventLoop", "CPostgres"], packages: [deques]),
+        adapter("JSON", uses: ["Domain", "CJansson"]),
+        adapter("HTTPServer", uses: ["Domain", "EventLoop", "HTTP1", "WebSocket", "TLS"]),
+
+        // MARK: Services
+        service("DataPath", uses: ["Domain", "EventLoop", "QUIC"]),
+        service(
+            "DevicePlane",
+            uses: [
+                "Domain", "EventLoop", "Observability", "DeviceProtocol", "ControlWire", "Fleet",
+                "HTTP1", "WebSocket", "HTTPServer", "QUIC", "DataPath", "TLS",
+            ],
+            packages: [logging]),
+        service(
+            "Ingress",
+            uses: ["Domain", "EventLoop", "Observability", "SOCKS5", "Fleet", "DevicePlane"],
+            packages: [logging]),
+        service(
+            "Store", uses: ["Domain", "EventLoop", "Observability", "Postgres", "JSON"],
+            packages: [logging, deques]),
+        service(
+            "AdminAPI",
+            uses: [
+                "Domain", "EventLoop", "Observability", "HTTP1", "HTTPServer", "JSON", "Store",
+                "Fleet", "DevicePlane",
+            ],
+            packages: [logging]),
+
+        // MARK: Apps
+        app(
+            "PopNode",
+            uses: [
+                "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "Postgres", "HTTPServer",
+                "Store", "Fleet", "DevicePlane", "Ingress", "AdminAPI",
+            ],
+            packages: [arguments, logging]),
+        app(
+            "PopDevice",
+            uses: [
+                "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "HTTP1", "WebSocket",
+                "HTTPServer", "DeviceProtocol", "ControlWire", "DataPath",
+            ],
+            packages: [arguments, logging]),
+        app(
+            "PopCtl", uses: ["Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer"],
+            packages: [arguments]),
+        program("pop-node", "PopNode"),
+        program("pop-device", "PopDevice"),
+        program("popctl", "PopCtl"),
+
+        // MARK: Tests
+        tests("Core", "DomainTests", uses: ["Domain"]),
+        tests("Core", "HTTP1Tests", uses: ["Domain", "HTTP1"]),
+        tests("Core", "WebSocketTests", uses: ["Domain", "WebSocket"]),
+        tests("Core", "SOCKS5Tests", uses: ["Domain", "SOCKS5"]),
+        tests("Core", "DeviceProtocolTests", uses: ["Domain", "DeviceProtocol"]),
+        tests("Core", "FleetTests", uses: ["Domain", "Fleet"]),
+        tests("Runtime", "EventLoopTests", uses: ["Domain", "EventLoop"]),
+        tests("Runtime", "ObservabilityTests", uses: ["Domain", "Observability"], packages: [logging]),
+        tests("Adapters", "TLSTests", uses: ["Domain", "EventLoop", "TLS"]),
+        tests("Adapters", "QUICTests", uses: ["Domain", "EventLoop", "QUIC"]),
+        tests("Adapters", "ControlWireTests", uses: ["Domain", "DeviceProtocol", "ControlWire"]),
+        tests("Adapters", "PostgresTests", uses: ["Domain", "EventLoop", "Postgres"]),
+        tests("Adapters", "JSONTests", uses: ["Domain", "JSON"]),
+        tests(
+            "Adapters", "HTTPServerTests",
+            uses: ["Domain", "EventLoop", "HTTP1", "WebSocket", "TLS", "HTTPServer"]),
+        tests("Services", "DataPathTests", uses: ["Domain", "EventLoop", "QUIC", "DataPath"]),
+        tests(
+            "Services", "StoreTests",
+            uses: ["Domain", "EventLoop", "Postgres", "JSON", "Store"]),
+        tests(
+            "Services", "AdminAPITests",
+            uses: ["Domain", "HTTP1", "HTTPServer", "JSON", "Store", "Fleet", "AdminAPI"]),
+        tests("Apps", "PopNodeTests", uses: ["Domain", "PopNode"]),
+        tests("Apps", "PopDeviceTests", uses: ["Domain", "PopDevice"]),
+        tests("Apps", "PopCtlTests", uses: ["Domain", "PopCtl"]),
+        tests("", "TidyTests", uses: []),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .gnu17
+)

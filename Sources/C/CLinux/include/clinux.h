@@ -1,0 +1,129 @@
+// Linux calls that Swift can't import as they are: transparent-union socket arguments, macros,
+// variadic functions, and structures with unions. Every function here answers like the call it
+// wraps: a result of 0 or more, or -errno.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// MARK: Clocks
+
+/// CLOCK_MONOTONIC in nanoseconds.
+uint64_t cl_monotonic_nanoseconds(void);
+/// CLOCK_REALTIME in microseconds since the epoch.
+int64_t cl_wall_microseconds(void);
+/// Fills `bytes` from the kernel's random source (getrandom); never short.
+void cl_random_bytes(void *bytes, size_t count);
+
+// MARK: Readiness
+
+enum {
+    CL_READABLE = 1,
+    CL_WRITABLE = 2,
+    CL_PEER_CLOSED = 4,  // EPOLLRDHUP: the peer has sent FIN
+    CL_FAILED = 8,       // EPOLLERR or EPOLLHUP
+};
+
+struct cl_event {
+    uint64_t data;
+    uint32_t readiness;  // CL_* bits
+};
+
+int cl_epoll_create(void);
+/// Registers `fd` edge-triggered for reading and writing; `data` comes back with its events.
+int cl_epoll_add(int epoll_fd, int fd, uint64_t data);
+int cl_epoll_remove(int epoll_fd, int fd);
+/// Waits at most `timeout_nanoseconds` (below 0: for ever), with sub-millisecond precision.
+int cl_epoll_wait(int epoll_fd, struct cl_event *events, int capacity, int64_t timeout_nanoseconds);
+int cl_eventfd_create(void);
+void cl_eventfd_signal(int fd);
+void cl_eventfd_drain(int fd);
+
+// MARK: Addresses and sockets
+
+struct cl_address {
+    uint8_t family;   // 4 or 6; 0 for none
+    uint16_t port;    // host order
+    uint8_t ip[16];   // network order; the first 4 bytes for family 4
+};
+
+int cl_close(int fd);
+ssize_t cl_read(int fd, void *bytes, size_t count);
+/// send(2) with MSG_NOSIGNAL.
+ssize_t cl_send(int fd, const void *bytes, size_t count);
+/// sendmsg(2) of two pieces with MSG_NOSIGNAL.
+ssize_t cl_send2(int fd, const void *first, size_t first_count, const void *second, size_t second_count);
+/// readv(2) into two pieces.
+ssize_t cl_read2(int fd, void *first, size_t first_count, void *second, size_t second_count);
+/// A non-blocking, close-on-exec TCP listener; v6 sockets are v6 only.
+int cl_tcp_listen(const struct cl_address *address, int backlog, bool reuse_port);
+/// accept4 with TCP_NODELAY set; the peer's address goes to `peer`.
+int cl_tcp_accept(int listener, struct cl_address *peer);
+/// A non-blocking connect: the new socket; `in_progress` tells whether to wait for writability.
+int cl_tcp_connect(const struct cl_address *address, bool *in_progress);
+/// SO_ERROR of the socket as a positive errno, 0 when there is none.
+int cl_socket_error(int fd);
+int cl_local_address(int fd, struct cl_address *address);
+int cl_peer_address(int fd, struct cl_address *address);
+/// Sends FIN.
+int cl_shutdown_write(int fd);
+/// Closes with RST instead of FIN (SO_LINGER of 0).
+int cl_close_with_reset(int fd);
+int cl_set_nonblocking(int fd);
+int cl_set_keepalive(int fd, int idle_seconds, int interval_seconds, int count);
+/// A pair of connected, non-blocking stream sockets (AF_UNIX).
+int cl_socket_pair(int fds[2]);
+/// The text for a positive errno.
+const char *cl_error_text(int error_number);
+
+// MARK: UDP
+
+/// A non-blocking UDP socket with UDP_GRO on, bound to `address`; buffers as large as the system allows.
+int cl_udp_bind(const struct cl_address *address, bool reuse_port, int buffer_bytes);
+/// Steers datagrams over the first `sockets` members of the SO_REUSEPORT group of `fd` by the first byte
+/// of the QUIC destination connection id (RFC 8999): `byte % sockets` in bind order.
+int cl_udp_steer_by_connection_id(int fd, uint32_t sockets);
+
+struct cl_datagram_slot {
+    void *bytes;               // in: where to read to
+    uint32_t capacity;         // in
+    uint32_t count;            // out: bytes received, of all segments together
+    uint32_t segment_size;     // out: size of each segment but the last (GRO); `count` when there is one
+    uint8_t ecn;               // out: the two ECN bits
+    struct cl_address peer;    // out
+    struct cl_address local;   // out: destination address; its port is the socket's
+};
+
+enum { CL_MAX_DATAGRAM_BATCH = 32 };
+
+/// recvmmsg into at most CL_MAX_DATAGRAM_BATCH slots; the number filled.
+int cl_udp_receive(int fd, struct cl_datagram_slot *slots, uint32_t count);
+/// One sendmsg of `count` bytes cut into segments of `segment_size` (UDP_SEGMENT, GSO) when that is
+/// smaller than `count`. `local` with family 0 leaves the source address to the system.
+ssize_t cl_udp_send(int fd, const void *bytes, size_t count, uint16_t segment_size, uint8_t ecn,
+                    const struct cl_address *peer, const struct cl_address *local);
+
+// MARK: Processes and signals
+
+/// Forks and executes `path`; as `uid`/`gid` when `uid` is not -1; the child dies with its parent
+/// (`death_signal`, 0 for not), its stdin is /dev/null, and stdout and stderr go to `output_fd`
+/// (-1: to the parent's own). The child's pid.
+pid_t cl_spawn(const char *path, char *const arguments[], char *const environment[], int uid, int gid,
+               int output_fd, int death_signal);
+/// waitpid(WNOHANG): 0 while it runs, 1 with its exit code (128 + signal when it was killed).
+int cl_reap(pid_t pid, int *exit_code);
+int cl_kill(pid_t pid, int signal_number);
+/// A descriptor that becomes readable when one of `signals` arrives; they are blocked for all threads
+/// started afterwards.
+int cl_signalfd(const int *signals, size_t count);
+/// The next signal of a signalfd, or -EAGAIN.
+int cl_signalfd_read(int fd);
+/// Ignores SIGPIPE for the process.
+void cl_ignore_sigpipe(void);
+/// Raises RLIMIT_NOFILE to its hard limit; the resulting limit.
+uint64_t cl_raise_file_limit(void);
+int cl_hostname(char *bytes, size_t count);
+/// Names the calling thread; at most 15 bytes.
+void cl_name_thread(const char *name);

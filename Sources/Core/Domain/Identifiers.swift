@@ -1,0 +1,134 @@
+/// A 16-byte identifier, written as a UUID (RFC 9562).
+package protocol UUIDIdentifier: Sendable, Hashable, CustomStringConvertible {
+    var high: UInt64 { get }
+    var low: UInt64 { get }
+    init(high: UInt64, low: UInt64)
+}
+
+extension UUIDIdentifier {
+    /// A version 4 UUID drawn from `generator`.
+    package init(using generator: inout some RandomNumberGenerator) {
+        let high = generator.next() & 0xffff_ffff_ffff_0fff | 0x0000_0000_0000_4000
+        let low = generator.next() & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000
+        self.init(high: high, low: low)
+    }
+
+    /// Reads 16 bytes, most significant first; nil for any other length.
+    package init?(bytes: some Collection<UInt8>) {
+        guard bytes.count == 16 else { return nil }
+        var words: (UInt64, UInt64) = (0, 0)
+        for (index, byte) in bytes.enumerated() {
+            if index < 8 {
+                words.0 = words.0 << 8 | UInt64(byte)
+            } else {
+                words.1 = words.1 << 8 | UInt64(byte)
+            }
+        }
+        self.init(high: words.0, low: words.1)
+    }
+
+    /// Parses the canonical 36-character form, either case.
+    package init?(_ text: String) {
+        let bytes = Array(text.utf8)
+        guard bytes.count == 36 else { return nil }
+        var nibbles: [UInt8] = []
+        nibbles.reserveCapacity(32)
+        for (index, byte) in bytes.enumerated() {
+            if index == 8 || index == 13 || index == 18 || index == 23 {
+                guard byte == UInt8(ascii: "-") else { return nil }
+                continue
+            }
+            guard let nibble = Hexadecimal.value(of: byte) else { return nil }
+            nibbles.append(nibble)
+        }
+        var high: UInt64 = 0
+        var low: UInt64 = 0
+        for index in 0..<16 { high = high << 4 | UInt64(nibbles[index]) }
+        for index in 16..<32 { low = low << 4 | UInt64(nibbles[index]) }
+        self.init(high: high, low: low)
+    }
+
+    package var bytes: [UInt8] {
+        var result: [UInt8] = []
+        result.reserveCapacity(16)
+        for word in [high, low] {
+            for shift in stride(from: UInt64(56), through: 0, by: -8) {
+                result.append(UInt8(truncatingIfNeeded: word >> shift))
+            }
+        }
+        return result
+    }
+
+    package var description: String {
+        let digits = Hexadecimal.encode(bytes)
+        var text = ""
+        text.reserveCapacity(36)
+        for (index, digit) in digits.enumerated() {
+            if index == 8 || index == 12 || index == 16 || index == 20 { text.append("-") }
+            text.append(digit)
+        }
+        return text
+    }
+}
+
+/// One proxied connection, from the client's request to its end.
+package struct ConnID: UUIDIdentifier {
+    package let high: UInt64
+    package let low: UInt64
+
+    package init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+}
+
+/// One registration of a device, over all reconnects of its planes.
+package struct SessionID: UUIDIdentifier {
+    package let high: UInt64
+    package let low: UInt64
+
+    package init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+}
+
+/// A device's name: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
+package struct DeviceID: Sendable, Hashable, Comparable, CustomStringConvertible {
+    package let description: String
+
+    package init?(_ text: String) {
+        guard isName(text, maximumLength: 128) else { return nil }
+        description = text
+    }
+
+    package static func < (lhs: DeviceID, rhs: DeviceID) -> Bool {
+        lhs.description < rhs.description
+    }
+}
+
+/// A node's name, under the same rule as a device's.
+package struct NodeID: Sendable, Hashable, Comparable, CustomStringConvertible {
+    package let description: String
+
+    package init?(_ text: String) {
+        guard isName(text, maximumLength: 128) else { return nil }
+        description = text
+    }
+
+    package static func < (lhs: NodeID, rhs: NodeID) -> Bool {
+        lhs.description < rhs.description
+    }
+}
+
+private func isName(_ text: String, maximumLength: Int) -> Bool {
+    let bytes = text.utf8
+    guard !bytes.isEmpty, bytes.count <= maximumLength else { return false }
+    return bytes.allSatisfy { byte in
+        switch byte {
+        case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
+        case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: ":"), UInt8(ascii: "-"): true
+        default: false
+        }
+    }
+}

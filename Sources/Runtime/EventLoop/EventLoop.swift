@@ -1,0 +1,180 @@
+internal import CLinux
+package import Domain
+
+/// What a descriptor is ready for.
+package struct Readiness: OptionSet, Sendable {
+    package let rawValue: UInt32
+
+    package init(rawValue: UInt32) {
+        self.rawValue = rawValue
+    }
+
+    package static let readable = Readiness(rawValue: UInt32(CL_READABLE))
+    package static let writable = Readiness(rawValue: UInt32(CL_WRITABLE))
+    /// The peer has sent FIN; what it sent before can still be read.
+    package static let peerClosed = Readiness(rawValue: UInt32(CL_PEER_CLOSED))
+    /// An error is pending on the descriptor, or both directions are shut.
+    package static let failed = Readiness(rawValue: UInt32(CL_FAILED))
+}
+
+/// Receives the readiness of one descriptor.
+///
+/// Events are edge-triggered: each edge is told once, so the handler reads or writes until EAGAIN or
+/// remembers that it stopped before.
+package protocol ReadinessHandler: AnyObject {
+    func ready(_ readiness: Readiness)
+}
+
+/// A descriptor's place in a loop.
+package struct Registration: Hashable {
+    fileprivate let slot: Int
+    fileprivate let generation: UInt32
+}
+
+/// One thread's event loop: descriptors, timers, mailboxes, and work put off to the end of a batch.
+///
+/// A loop and everything registered with it belong to the thread that calls `run()`. Other threads reach
+/// it only through a ``Mailbox``. The clock is read once an iteration: all that happens in one batch
+/// happens at the same `now`, which never goes back.
+package final class EventLoop {
+    /// The instant at which the current batch of events was taken.
+    package private(set) var now: Instant
+
+    private let epoll: Int32
+    private var slots: [Slot] = []
+    private var freeSlots: [Int] = []
+    private let timers = TimerHeap()
+    private var endOfBatch: [() -> Void] = []
+    private var isStopping = false
+    private let events: UnsafeMutableBufferPointer<cl_event>
+
+    private struct Slot {
+        var handler: (any ReadinessHandler)?
+        var descriptor: Int32
+        var generation: UInt32
+    }
+
+    package init() throws(SystemError) {
+        epoll = try check(cl_epoll_create(), "epoll_create1")
+        now = SystemClock.now
+        events = .allocate(capacity: 256)
+    }
+
+    deinit {
+        _ = cl_close(epoll)
+        events.deallocate()
+    }
+
+    // MARK: Descriptors
+
+    /// Watches `descriptor`; the loop holds `handler` until `deregister`.
+    ///
+    /// - Throws: the error of epoll_ctl, e.g. ENOSPC at the system's limit of watches.
+    package func register(
+        _ descriptor: Int32, _ handler: any ReadinessHandler
+    ) throws(SystemError) -> Registration {
+        let index: Int
+        if let free = freeSlots.popLast() {
+            index = free
+            slots[index].handler = handler
+            slots[index].descriptor = descriptor
+        } else {
+            index = slots.count
+            slots.append(Slot(handler: handler, descriptor: descriptor, generation: 0))
+        }
+        let registration = Registration(slot: index, generation: slots[index].generation)
+        let data = UInt64(registration.generation) << 32 | UInt64(index)
+        let result = cl_epoll_add(epoll, descriptor, data)
+        if result < 0 {
+            release(index)
+            throw SystemError(call: "epoll_ctl", errorNumber: -result)
+        }
+        return registration
+    }
+
+    /// Ends the watch; events already taken for it are dropped. The descriptor must still be open.
+    package func deregister(_ registration: Registration) {
+        guard slots.indices.contains(registration.slot),
+            slots[registration.slot].generation == registration.generation
+        else { return }
+        _ = cl_epoll_remove(epoll, slots[registration.slot].descriptor)
+        release(registration.slot)
+    }
+
+    private func release(_ index: Int) {
+        slots[index].handler = nil
+        slots[index].generation &+= 1
+        freeSlots.append(index)
+    }
+
+    // MARK: Timers and end of batch
+
+    /// A timer of this loop, not armed yet. It does not keep what `fire` captures weakly.
+    package func makeTimer(_ fire: @escaping () -> Void) -> LoopTimer {
+        LoopTimer(heap: timers, fire: fire)
+    }
+
+    /// Runs `work` once, after all events of the current batch have been handled; work added meanwhile
+    /// runs in the next iteration, which then does not wait.
+    package func atEndOfBatch(_ work: @escaping () -> Void) {
+        endOfBatch.append(work)
+    }
+
+    // MARK: Mailboxes
+
+    /// Delivers the messages of `mailbox` to `receive` on this loop, in the order they were sent.
+    package func attach<Message: Sendable>(
+        _ mailbox: Mailbox<Message>, receive: @escaping (Message) -> Void
+    ) throws(SystemError) {
+        _ = try register(mailbox.descriptor, MailboxReader(mailbox: mailbox, receive: receive))
+    }
+
+    // MARK: Running
+
+    /// Handles events until `stop()`.
+    package func run() {
+        while !isStopping {
+            runOnce()
+        }
+    }
+
+    /// Ends `run()` after the current batch.
+    package func stop() {
+        isStopping = true
+    }
+
+    /// Waits for events, at most `longest` and not past the next timer, and handles one batch.
+    package func runOnce(waitingAtMost longest: Duration? = nil) {
+        let taken = wait(longest)
+        now = max(now, SystemClock.now)
+        for index in 0..<taken {
+            let event = events[index]
+            let slot = Int(event.data & 0xffff_ffff)
+            guard slots[slot].generation == UInt32(event.data >> 32), let handler = slots[slot].handler
+            else { continue }
+            handler.ready(Readiness(rawValue: event.readiness))
+        }
+        timers.fireDue(at: now)
+        if !endOfBatch.isEmpty {
+            let work = endOfBatch
+            endOfBatch.removeAll(keepingCapacity: true)
+            for item in work { item() }
+        }
+    }
+
+    private func wait(_ longest: Duration?) -> Int {
+        var timeout: Int64 = -1
+        if let deadline = timers.earliest {
+            timeout = max(0, (deadline - SystemClock.now).nanoseconds)
+        }
+        if let longest {
+            let limit = max(0, longest.nanoseconds)
+            timeout = timeout < 0 ? limit : min(timeout, limit)
+        }
+        if !endOfBatch.isEmpty { timeout = 0 }
+        let count = cl_epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
+        // Only EBADF, EFAULT and EINVAL are left as errors here: a broken loop can't go on.
+        precondition(count >= 0, "epoll_pwait2 failed")
+        return Int(count)
+    }
+}

@@ -1,0 +1,1 @@
+// Holds the place of this suite until its first file lands.
