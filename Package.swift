@@ -125,15 +125,19 @@ let package = Package(
         // MARK: Services
         service("DataPath", uses: ["Domain", "EventLoop", "QUIC"]),
         service(
+            "DataPlane",
+            uses: ["Domain", "EventLoop", "Observability", "DeviceProtocol", "ControlWire", "QUIC", "DataPath"],
+            packages: [logging]),
+        service(
             "DevicePlane",
             uses: [
                 "Domain", "EventLoop", "Observability", "DeviceProtocol", "ControlWire", "Fleet",
-                "HTTP1", "WebSocket", "HTTPServer", "QUIC", "DataPath", "TLS",
+                "HTTP1", "WebSocket", "HTTPServer", "DataPlane", "TLS",
             ],
             packages: [logging]),
         service(
             "Ingress",
-            uses: ["Domain", "EventLoop", "Observability", "SOCKS5", "Fleet", "DevicePlane"],
+            uses: ["Domain", "EventLoop", "Observability", "SOCKS5", "Fleet", "DataPlane", "DevicePlane"],
             packages: [logging]),
         service(
             "Store", uses: ["Domain", "EventLoop", "Observability", "Postgres", "JSON"],
@@ -151,7 +155,7 @@ let package = Package(
             "PopNode",
             uses: [
                 "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "Postgres", "HTTPServer",
-                "Store", "Fleet", "DevicePlane", "Ingress", "AdminAPI",
+                "Store", "Fleet", "DataPlane", "DevicePlane", "Ingress", "AdminAPI",
             ],
             packages: [arguments, logging]),
         app(

@@ -1,0 +1,94 @@
+package import Domain
+
+/// One QUIC connection of a device, named so that any thread can speak of it.
+package struct DataConnectionID: Sendable, Hashable {
+    /// The index of the data loop that owns the connection.
+    package let loop: Int
+    /// Unique on its loop for the life of the process.
+    package let serial: UInt64
+
+    package init(loop: Int, serial: UInt64) {
+        self.loop = loop
+        self.serial = serial
+    }
+}
+
+/// A conn that waits for its device to reach the target: the data loop owns the client's socket from here on.
+package struct PendingConn: Sendable {
+    package let connID: ConnID
+    package let connection: DataConnectionID
+    /// The client's TCP socket, non-blocking and watched by no loop.
+    package let clientDescriptor: Int32
+    /// What the client sent after its request; the first bytes towards the target.
+    package let earlyBytes: [UInt8]
+    /// Written to the client once the device's stream is there.
+    package let successReply: [UInt8]
+    /// A conn without a byte in either direction for this long ends with IDLE; nil for never.
+    package let idleTimeout: Duration?
+
+    package init(
+        connID: ConnID, connection: DataConnectionID, clientDescriptor: Int32, earlyBytes: [UInt8],
+        successReply: [UInt8], idleTimeout: Duration?
+    ) {
+        self.connID = connID
+        self.connection = connection
+        self.clientDescriptor = clientDescriptor
+        self.earlyBytes = earlyBytes
+        self.successReply = successReply
+        self.idleTimeout = idleTimeout
+    }
+}
+
+/// Control loop to data loop.
+package enum DataCommand: Sendable {
+    /// The hello's token was right: acknowledge it and take conns.
+    case acceptHello(DataConnectionID)
+    /// The hello's token was bad, used or expired: close with 0x101.
+    case rejectHello(DataConnectionID)
+    /// Close the connection with an application error code; its conns end with `reason`.
+    case closeConnection(DataConnectionID, code: UInt64, reason: CloseReason)
+    case expect(PendingConn)
+    /// A conn that is still pending has failed: write `reply` to the client and close in order.
+    case fail(ConnID, reply: [UInt8])
+    /// End a conn, pending or open, at once on both sides.
+    case close(ConnID, CloseReason)
+    /// Close every connection with 0x100 and end the loop.
+    case stop
+}
+
+/// The bytes a conn has carried so far, as the node counts them.
+package struct ConnProgress: Sendable, Hashable {
+    package let connID: ConnID
+    /// From the client towards the target.
+    package let bytesSent: UInt64
+    /// From the target towards the client.
+    package let bytesReceived: UInt64
+
+    package init(connID: ConnID, bytesSent: UInt64, bytesReceived: UInt64) {
+        self.connID = connID
+        self.bytesSent = bytesSent
+        self.bytesReceived = bytesReceived
+    }
+}
+
+/// Data loop to control loop.
+package enum DataEvent: Sendable {
+    /// The loop serves: where its UDP socket is bound.
+    case ready(loop: Int, address: SocketAddress)
+    /// The loop could not start.
+    case failed(loop: Int, message: String)
+    /// A device has shown its token on a new connection; answered with `acceptHello` or `rejectHello`.
+    case hello(DataConnectionID, peer: SocketAddress, sessionID: [UInt8], dataToken: [UInt8])
+    /// The connection is gone; told once for every connection that said hello. Its conns have been told before.
+    case connectionClosed(DataConnectionID, reason: String)
+    /// The device's address has changed and the new path is validated.
+    case pathChanged(DataConnectionID, peer: SocketAddress)
+    /// The device's stream for the conn is there and the client has its reply.
+    case connOpened(ConnID, resolvedAddress: String)
+    /// A conn, pending or open, is over; told once for every `expect`.
+    case connEnded(ConnProgress, CloseReason)
+    /// Counts of the conns that moved bytes since the last time; about once a second.
+    case progress([ConnProgress])
+    /// The loop has ended after `stop`.
+    case stopped(loop: Int)
+}
