@@ -1,0 +1,312 @@
+package import Domain
+
+/// A question to the database, answered within a bound of time.
+package enum StoreQuery: Sendable, Hashable {
+    case devices(DeviceListQuery)
+    case device(DeviceID)
+    case sessions(SessionListQuery)
+    case load(LoadSeriesQuery)
+    case nodes
+    case node(NodeID)
+}
+
+/// The answer to the query of the same name.
+package enum StoreAnswer: Sendable, Hashable {
+    case devices(ListPage<DeviceRow>)
+    /// Nil: no such device.
+    case device(DeviceRow?)
+    case sessions(ListPage<SessionRow>)
+    case load([LoadPoint])
+    case nodes([NodeRow])
+    /// Nil: no such node.
+    case node(NodeRow?)
+}
+
+/// Why a query has no answer.
+package enum StoreFailure: Error, Sendable, Hashable, CustomStringConvertible {
+    /// The database is away or did not answer in time; the caller may retry.
+    case unavailable(String)
+    /// The cursor belongs to another list, sort or order: the asker's mistake.
+    case invalidCursor
+    /// The database refused the query: our mistake, or its schema's.
+    case failed(String)
+
+    package var description: String {
+        switch self {
+        case .unavailable(let cause): "database unavailable: \(cause)"
+        case .invalidCursor: "the cursor does not belong to this list"
+        case .failed(let cause): "database query failed: \(cause)"
+        }
+    }
+}
+
+/// One page of a list, and where the next one begins.
+package struct ListPage<Row: Sendable & Hashable>: Sendable, Hashable {
+    package var items: [Row]
+    /// Nil on the last page.
+    package var next: ListCursor?
+
+    package init(items: [Row], next: ListCursor?) {
+        self.items = items
+        self.next = next
+    }
+}
+
+/// The most rows a page can have (contract section 5).
+package let maximumPageRows = 1_000
+
+package struct DeviceListQuery: Sendable, Hashable {
+    package enum Sort: String, Sendable, Hashable, CaseIterable {
+        case deviceID = "device_id"
+        case connectedAt = "connected_at"
+        case activeConns = "active_conns"
+    }
+
+    /// Nil: both.
+    package var online: Bool?
+    package var nodeID: NodeID?
+    package var location: String?
+    /// All must match.
+    package var tags: [String]
+    /// How the id begins.
+    package var prefix: String?
+    package var sort: Sort
+    package var descending: Bool
+    /// 1...``maximumPageRows``; clamped.
+    package var limit: Int
+    package var cursor: ListCursor?
+
+    package init(
+        online: Bool? = nil, nodeID: NodeID? = nil, location: String? = nil, tags: [String] = [],
+        prefix: String? = nil, sort: Sort = .deviceID, descending: Bool = false, limit: Int = 100,
+        cursor: ListCursor? = nil
+    ) {
+        self.online = online
+        self.nodeID = nodeID
+        self.location = location
+        self.tags = tags
+        self.prefix = prefix
+        self.sort = sort
+        self.descending = descending
+        self.limit = limit
+        self.cursor = cursor
+    }
+}
+
+/// A device as the database knows it: its current session when it is online, its last one otherwise.
+package struct DeviceRow: Sendable, Hashable {
+    package var deviceID: DeviceID
+    package var online: Bool
+    package var enabled: Bool
+    package var nodeID: NodeID?
+    package var sessionID: SessionID?
+    package var sessionEpoch: UInt64
+    package var location: String
+    package var tags: [String]
+    package var capacity: UInt32
+    package var agentVersion: String
+    /// `ip:port` of the control connection.
+    package var remoteAddress: String?
+    /// `ip:port` of the QUIC connection.
+    package var quicRemoteAddress: String?
+    /// Nil when offline.
+    package var health: SessionHealth?
+    package var connectedAt: WallTime?
+    package var lastHeartbeatAt: WallTime?
+    package var roundTripMilliseconds: Double?
+    package var activeConns: UInt64
+    /// Of the current or last session, as the node counts them.
+    package var bytesSent: UInt64
+    package var bytesReceived: UInt64
+    package var cpuUtilization: Double?
+    package var memoryUsedBytes: UInt64?
+    package var memoryTotalBytes: UInt64?
+    package var firstSeenAt: WallTime
+    package var lastSeenAt: WallTime
+
+    package init(
+        deviceID: DeviceID, online: Bool, enabled: Bool, nodeID: NodeID?, sessionID: SessionID?,
+        sessionEpoch: UInt64, location: String, tags: [String], capacity: UInt32, agentVersion: String,
+        remoteAddress: String?, quicRemoteAddress: String?, health: SessionHealth?,
+        connectedAt: WallTime?, lastHeartbeatAt: WallTime?, roundTripMilliseconds: Double?,
+        activeConns: UInt64, bytesSent: UInt64, bytesReceived: UInt64, cpuUtilization: Double?,
+        memoryUsedBytes: UInt64?, memoryTotalBytes: UInt64?, firstSeenAt: WallTime, lastSeenAt: WallTime
+    ) {
+        self.deviceID = deviceID
+        self.online = online
+        self.enabled = enabled
+        self.nodeID = nodeID
+        self.sessionID = sessionID
+        self.sessionEpoch = sessionEpoch
+        self.location = location
+        self.tags = tags
+        self.capacity = capacity
+        self.agentVersion = agentVersion
+        self.remoteAddress = remoteAddress
+        self.quicRemoteAddress = quicRemoteAddress
+        self.health = health
+        self.connectedAt = connectedAt
+        self.lastHeartbeatAt = lastHeartbeatAt
+        self.roundTripMilliseconds = roundTripMilliseconds
+        self.activeConns = activeConns
+        self.bytesSent = bytesSent
+        self.bytesReceived = bytesReceived
+        self.cpuUtilization = cpuUtilization
+        self.memoryUsedBytes = memoryUsedBytes
+        self.memoryTotalBytes = memoryTotalBytes
+        self.firstSeenAt = firstSeenAt
+        self.lastSeenAt = lastSeenAt
+    }
+}
+
+/// Sessions, newest first.
+package struct SessionListQuery: Sendable, Hashable {
+    package var deviceID: DeviceID?
+    package var nodeID: NodeID?
+    /// True: only open ones; false: only ended ones; nil: both.
+    package var open: Bool?
+    /// Begun at or after.
+    package var from: WallTime?
+    /// Begun before.
+    package var to: WallTime?
+    /// 1...``maximumPageRows``; clamped.
+    package var limit: Int
+    package var cursor: ListCursor?
+
+    package init(
+        deviceID: DeviceID? = nil, nodeID: NodeID? = nil, open: Bool? = nil, from: WallTime? = nil,
+        to: WallTime? = nil, limit: Int = 100, cursor: ListCursor? = nil
+    ) {
+        self.deviceID = deviceID
+        self.nodeID = nodeID
+        self.open = open
+        self.from = from
+        self.to = to
+        self.limit = limit
+        self.cursor = cursor
+    }
+}
+
+package struct SessionRow: Sendable, Hashable {
+    package var sessionID: SessionID
+    package var deviceID: DeviceID
+    package var nodeID: NodeID
+    package var sessionEpoch: UInt64
+    package var startedAt: WallTime
+    /// Nil while the session is open.
+    package var endedAt: WallTime?
+    package var endReason: SessionEndReason?
+    /// An address without a port.
+    package var remoteAddress: String?
+    package var agentVersion: String
+    package var location: String
+    package var tags: [String]
+    package var counters: SessionCounters
+
+    package init(
+        sessionID: SessionID, deviceID: DeviceID, nodeID: NodeID, sessionEpoch: UInt64,
+        startedAt: WallTime, endedAt: WallTime?, endReason: SessionEndReason?, remoteAddress: String?,
+        agentVersion: String, location: String, tags: [String], counters: SessionCounters
+    ) {
+        self.sessionID = sessionID
+        self.deviceID = deviceID
+        self.nodeID = nodeID
+        self.sessionEpoch = sessionEpoch
+        self.startedAt = startedAt
+        self.endedAt = endedAt
+        self.endReason = endReason
+        self.remoteAddress = remoteAddress
+        self.agentVersion = agentVersion
+        self.location = location
+        self.tags = tags
+        self.counters = counters
+    }
+}
+
+/// A device's load over time, one point a step.
+package struct LoadSeriesQuery: Sendable, Hashable {
+    /// The most points one answer has; a smaller step is made larger so that the range fits.
+    package static let maximumPoints = 10_000
+
+    package var deviceID: DeviceID
+    package var from: WallTime
+    package var to: WallTime
+    /// 0 for the samples as they are (at most ``maximumPoints``, the newest ones).
+    package var stepSeconds: Int
+
+    package init(deviceID: DeviceID, from: WallTime, to: WallTime, stepSeconds: Int) {
+        self.deviceID = deviceID
+        self.from = from
+        self.to = to
+        self.stepSeconds = stepSeconds
+    }
+}
+
+/// Gauges are means over the step, byte counts the highest of it.
+package struct LoadPoint: Sendable, Hashable {
+    package var at: WallTime
+    package var activeConns: Double
+    package var bytesSent: UInt64
+    package var bytesReceived: UInt64
+    package var cpuUtilization: Double
+    package var memoryUsedBytes: UInt64
+    package var memoryTotalBytes: UInt64
+    package var roundTripMilliseconds: Double?
+
+    package init(
+        at: WallTime, activeConns: Double, bytesSent: UInt64, bytesReceived: UInt64,
+        cpuUtilization: Double, memoryUsedBytes: UInt64, memoryTotalBytes: UInt64,
+        roundTripMilliseconds: Double?
+    ) {
+        self.at = at
+        self.activeConns = activeConns
+        self.bytesSent = bytesSent
+        self.bytesReceived = bytesReceived
+        self.cpuUtilization = cpuUtilization
+        self.memoryUsedBytes = memoryUsedBytes
+        self.memoryTotalBytes = memoryTotalBytes
+        self.roundTripMilliseconds = roundTripMilliseconds
+    }
+}
+
+/// A node as the database knows it; `state` is `down` once its lease has run out.
+package struct NodeRow: Sendable, Hashable {
+    package var nodeID: NodeID
+    package var state: NodeState
+    package var location: String
+    package var advertiseHost: String?
+    package var wssPort: UInt16
+    package var quicPort: UInt16
+    package var version: String
+    package var startedAt: WallTime
+    package var lastSeenAt: WallTime
+    package var devicesOnline: UInt64
+    package var connsActive: UInt64
+    package var bytesSent: UInt64
+    package var bytesReceived: UInt64
+    package var cpuUtilization: Double
+    package var memoryUsedBytes: UInt64
+
+    package init(
+        nodeID: NodeID, state: NodeState, location: String, advertiseHost: String?, wssPort: UInt16,
+        quicPort: UInt16, version: String, startedAt: WallTime, lastSeenAt: WallTime,
+        devicesOnline: UInt64, connsActive: UInt64, bytesSent: UInt64, bytesReceived: UInt64,
+        cpuUtilization: Double, memoryUsedBytes: UInt64
+    ) {
+        self.nodeID = nodeID
+        self.state = state
+        self.location = location
+        self.advertiseHost = advertiseHost
+        self.wssPort = wssPort
+        self.quicPort = quicPort
+        self.version = version
+        self.startedAt = startedAt
+        self.lastSeenAt = lastSeenAt
+        self.devicesOnline = devicesOnline
+        self.connsActive = connsActive
+        self.bytesSent = bytesSent
+        self.bytesReceived = bytesReceived
+        self.cpuUtilization = cpuUtilization
+        self.memoryUsedBytes = memoryUsedBytes
+    }
+}
