@@ -150,6 +150,10 @@ int cl_close(int fd) { return result(close(fd)); }
 
 ssize_t cl_read(int fd, void *bytes, size_t count) { return long_result(read(fd, bytes, count)); }
 
+ssize_t cl_write(int fd, const void *bytes, size_t count) {
+    return long_result(write(fd, bytes, count));
+}
+
 ssize_t cl_send(int fd, const void *bytes, size_t count) {
     return long_result(send(fd, bytes, count, MSG_NOSIGNAL));
 }

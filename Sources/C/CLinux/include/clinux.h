@@ -51,6 +51,8 @@ struct cl_address {
 
 int cl_close(int fd);
 ssize_t cl_read(int fd, void *bytes, size_t count);
+/// write(2), for files and pipes; sockets take cl_send.
+ssize_t cl_write(int fd, const void *bytes, size_t count);
 /// send(2) with MSG_NOSIGNAL.
 ssize_t cl_send(int fd, const void *bytes, size_t count);
 /// sendmsg(2) of two pieces with MSG_NOSIGNAL.
