@@ -1,0 +1,73 @@
+internal import CControlProto
+
+/// The memory that a message to be packed points to; all of it is freed with the arena.
+///
+/// The library's structures hold bare pointers, so what they point to must outlive the packing: keep the
+/// arena in a `defer { arena.free() }` around it.
+struct PackArena {
+    private var blocks: [UnsafeMutableRawPointer] = []
+
+    func free() {
+        for block in blocks { block.deallocate() }
+    }
+
+    /// A NUL-terminated copy; the library's own empty string for an empty one, which it then leaves out.
+    mutating func text(_ value: String) -> UnsafeMutablePointer<CChar>? {
+        let bytes = value.utf8
+        let block = UnsafeMutablePointer<CChar>.allocate(capacity: bytes.count + 1)
+        blocks.append(UnsafeMutableRawPointer(block))
+        var index = 0
+        for byte in bytes {
+            block[index] = CChar(bitPattern: byte)
+            index += 1
+        }
+        block[index] = 0
+        return block
+    }
+
+    mutating func data(_ value: [UInt8]) -> ProtobufCBinaryData {
+        guard !value.isEmpty else { return ProtobufCBinaryData(len: 0, data: nil) }
+        let block = UnsafeMutablePointer<UInt8>.allocate(capacity: value.count)
+        block.initialize(from: value, count: value.count)
+        blocks.append(UnsafeMutableRawPointer(block))
+        return ProtobufCBinaryData(len: value.count, data: block)
+    }
+
+    mutating func texts(
+        _ values: [String]
+    ) -> UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? {
+        guard !values.isEmpty else { return nil }
+        let block = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(capacity: values.count)
+        blocks.append(UnsafeMutableRawPointer(block))
+        for (index, value) in values.enumerated() {
+            (block + index).initialize(to: text(value))
+        }
+        return block
+    }
+
+    mutating func place<Message>(_ value: Message) -> UnsafeMutablePointer<Message> {
+        let block = UnsafeMutablePointer<Message>.allocate(capacity: 1)
+        block.initialize(to: value)
+        blocks.append(UnsafeMutableRawPointer(block))
+        return block
+    }
+}
+
+/// A list of strings that the library has decoded, cut at `limit` before anything is copied.
+func strings(
+    _ count: Int, _ items: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?, limit: Int
+) -> [String] {
+    guard let items else { return [] }
+    return (0..<min(count, limit)).map { string(items[$0]) }
+}
+
+/// A string that the library has decoded; `TextCheck` has seen to it that it is UTF-8.
+func string(_ text: UnsafeMutablePointer<CChar>?) -> String {
+    guard let text else { return "" }
+    return String(cString: text)
+}
+
+func array(_ data: ProtobufCBinaryData) -> [UInt8] {
+    guard let start = data.data else { return [] }
+    return Array(UnsafeBufferPointer(start: start, count: data.len))
+}
