@@ -207,7 +207,8 @@ int cl_tcp_connect(const struct cl_address *address, bool *in_progress) {
     socklen_t length = to_system(address, &storage);
     *in_progress = false;
     if (connect(fd, (struct sockaddr *)&storage, length) < 0) {
-        if (errno != EINPROGRESS) return fail(fd);
+        // An interrupted connect goes on by itself.
+        if (errno != EINPROGRESS && errno != EINTR) return fail(fd);
         *in_progress = true;
     }
     return fd;

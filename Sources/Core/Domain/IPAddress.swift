@@ -167,7 +167,8 @@ package enum IPAddress: Sendable, Hashable, CustomStringConvertible {
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
         "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4")
     private static let privateIPv6 = networks(
-        "::/128", "::1/128", "::/96", "100::/64", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8")
+        "::/128", "::1/128", "::/96", "64:ff9b:1::/48", "100::/64", "fc00::/7", "fe80::/10", "fec0::/10",
+        "ff00::/8")
 
     private static func networks(_ texts: String...) -> [IPNetwork] {
         texts.compactMap { IPNetwork($0) }

@@ -13,7 +13,7 @@ package struct WallTime: Sendable, Hashable, Comparable {
 
     /// Milliseconds since the epoch, rounded down.
     package var milliseconds: Int64 {
-        microseconds >= 0 ? microseconds / 1_000 : (microseconds - 999) / 1_000
+        floorDivide(microseconds, 1_000)
     }
 
     package static func < (lhs: WallTime, rhs: WallTime) -> Bool {

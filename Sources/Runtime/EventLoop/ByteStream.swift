@@ -4,7 +4,8 @@ package import Domain
 ///
 /// Writing never blocks: what the peer doesn't take is buffered, and `bufferedBytes` tells how much, so that
 /// a writer can stop. After `closeWhenFlushed`, `abort` or a handler's `streamEnded` no further call of the
-/// handler is made.
+/// handler is made. A handler is only called from the loop, never from inside a method of the stream, so a
+/// method that finds an error tells it at the end of the batch.
 package protocol ByteStream: AnyObject {
     /// Held by the stream until it ends.
     var handler: (any ByteStreamHandler)? { get set }
@@ -13,14 +14,16 @@ package protocol ByteStream: AnyObject {
     /// Bytes written and not yet taken by the kernel.
     var bufferedBytes: Int { get }
 
-    /// Sends `bytes` after all that was written before.
+    /// Sends `bytes` after all that was written before; before `streamOpened` they wait. What is written
+    /// after `finishWriting` or a close is dropped.
     func write(_ bytes: UnsafeRawBufferPointer)
     /// Stops delivering received bytes; the kernel's buffer fills and the peer feels it.
     func pauseReading()
     func resumeReading()
     /// Sends FIN (TLS: close_notify before it) once everything is written; reading goes on.
     func finishWriting()
-    /// Closes in order once everything written has been taken by the kernel.
+    /// Closes in order once everything written has been taken by the kernel. What the peer still sends is
+    /// discarded for a short while, so that a RST doesn't overtake the last bytes written.
     func closeWhenFlushed()
     /// Closes at once with RST; unsent bytes are dropped.
     func abort()

@@ -48,6 +48,13 @@ package final class EventLoop {
     private var isStopping = false
     private let events: UnsafeMutableBufferPointer<cl_event>
 
+    /// Where streams of this loop read to, one at a time: 64 KiB that are valid until the reader returns to
+    /// the loop. Only code called by the loop itself (readiness, timers, end of batch) may fill it.
+    package let scratch: UnsafeMutableRawBufferPointer
+
+    /// As much as a default receive buffer holds; larger reads were measured to gain nothing.
+    private static let scratchBytes = 65_536
+
     private struct Slot {
         var handler: (any ReadinessHandler)?
         var descriptor: Int32
@@ -58,11 +65,14 @@ package final class EventLoop {
         epoll = try check(cl_epoll_create(), "epoll_create1")
         now = SystemClock.now
         events = .allocate(capacity: 256)
+        scratch = .allocate(byteCount: Self.scratchBytes, alignment: 16)
     }
 
     deinit {
+        timers.removeAll()
         _ = cl_close(epoll)
         events.deallocate()
+        scratch.deallocate()
     }
 
     // MARK: Descriptors
@@ -102,9 +112,12 @@ package final class EventLoop {
     }
 
     private func release(_ index: Int) {
+        // The handler may be freed by this, and its deinit may call the loop: not inside an access to `slots`.
+        let handler = slots[index].handler
         slots[index].handler = nil
         slots[index].generation &+= 1
         freeSlots.append(index)
+        withExtendedLifetime(handler) {}
     }
 
     // MARK: Timers and end of batch
@@ -123,19 +136,23 @@ package final class EventLoop {
     // MARK: Mailboxes
 
     /// Delivers the messages of `mailbox` to `receive` on this loop, in the order they were sent.
+    ///
+    /// The loop holds the mailbox and `receive` until the registration is ended.
+    @discardableResult
     package func attach<Message: Sendable>(
         _ mailbox: Mailbox<Message>, receive: @escaping (Message) -> Void
-    ) throws(SystemError) {
-        _ = try register(mailbox.descriptor, MailboxReader(mailbox: mailbox, receive: receive))
+    ) throws(SystemError) -> Registration {
+        try register(mailbox.descriptor, MailboxReader(mailbox: mailbox, receive: receive))
     }
 
     // MARK: Running
 
-    /// Handles events until `stop()`.
+    /// Handles events until `stop()`; a `stop()` before it makes it return at once.
     package func run() {
         while !isStopping {
             runOnce()
         }
+        isStopping = false
     }
 
     /// Ends `run()` after the current batch.

@@ -26,7 +26,12 @@ package final class Listener: ReadinessHandler {
         descriptor = try Sockets.listen(address)
         self.address = Sockets.localAddress(descriptor) ?? address
         retry = loop.makeTimer { [weak self] in self?.acceptBatch() }
-        registration = try loop.register(descriptor, self)
+        do {
+            registration = try loop.register(descriptor, self)
+        } catch {
+            Sockets.close(descriptor)
+            throw error
+        }
     }
 
     /// Stops listening; connections already accepted live on. Breaks the tie to the loop.

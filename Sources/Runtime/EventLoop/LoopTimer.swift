@@ -6,6 +6,8 @@ package final class LoopTimer {
     private let heap: TimerHeap
     fileprivate var deadline = Instant.distantFuture
     fileprivate var position = -1
+    /// Whether it was taken out of the heap to fire in the current batch and has not fired yet.
+    fileprivate var isDue = false
 
     init(heap: TimerHeap, fire: @escaping () -> Void) {
         self.heap = heap
@@ -20,6 +22,7 @@ package final class LoopTimer {
     /// Fires at `deadline`, in the first batch at or after it; replaces an earlier arming.
     /// An armed timer is held by its loop.
     package func arm(at deadline: Instant) {
+        isDue = false
         if deadline == .distantFuture {
             cancel()
         } else {
@@ -27,7 +30,9 @@ package final class LoopTimer {
         }
     }
 
+    /// The timer does not fire any more, not even when its deadline has passed in this batch.
     package func cancel() {
+        isDue = false
         heap.remove(self)
     }
 }
@@ -73,11 +78,20 @@ final class TimerHeap {
         var due: [LoopTimer] = []
         while let timer = items.first, timer.deadline <= now {
             remove(timer)
+            timer.isDue = true
             due.append(timer)
         }
-        for timer in due where !timer.isArmed && timer.deadline <= now {
+        // One that fires may cancel or re-arm another one: what it decides holds.
+        for timer in due where timer.isDue {
+            timer.isDue = false
             timer.fire()
         }
+    }
+
+    /// Forgets all timers: they and the heap hold each other.
+    func removeAll() {
+        for timer in items { timer.position = -1 }
+        items = []
     }
 
     private func siftUp(_ start: Int) {
