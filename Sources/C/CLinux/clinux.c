@@ -490,6 +490,8 @@ uint64_t cl_raise_file_limit(void) {
     return limit.rlim_cur;
 }
 
+char **cl_environment(void) { return environ; }
+
 int cl_hostname(char *bytes, size_t count) { return result(gethostname(bytes, count)); }
 
 void cl_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }

@@ -126,6 +126,8 @@ int cl_signalfd_read(int fd);
 void cl_ignore_sigpipe(void);
 /// Raises RLIMIT_NOFILE to its hard limit; the resulting limit.
 uint64_t cl_raise_file_limit(void);
+/// The process's environment: strings `NAME=value`, ended by NULL.
+char **cl_environment(void);
 int cl_hostname(char *bytes, size_t count);
 /// Names the calling thread; at most 15 bytes.
 void cl_name_thread(const char *name);
