@@ -1,1 +1,27 @@
 #include "cpostgres.h"
+
+#include <poll.h>
+#include <stddef.h>
+
+bool cpg_socket_ready(int fd, bool writing) {
+    struct pollfd entry = {.fd = fd, .events = writing ? POLLOUT : POLLIN};
+    return poll(&entry, 1, 0) > 0;
+}
+
+bool cpg_connection_string_is_valid(const char *connection_string) {
+    char *message = NULL;
+    PQconninfoOption *options = PQconninfoParse(connection_string, &message);
+    if (message != NULL) PQfreemem(message);
+    if (options == NULL) return false;
+    PQconninfoFree(options);
+    return true;
+}
+
+PGconn *cpg_connect_start(const char *connection_string, const char *application_name) {
+    // What stands before `dbname` is a default that the connection string may change; what stands
+    // after it holds. A server that vanished is noticed by keepalives within half a minute.
+    const char *keywords[] = {"keepalives_idle", "keepalives_interval", "keepalives_count",
+                              "tcp_user_timeout", "dbname", "application_name", "client_encoding", NULL};
+    const char *values[] = {"10", "5", "3", "20000", connection_string, application_name, "UTF8", NULL};
+    return PQconnectStartParams(keywords, values, 1);
+}
