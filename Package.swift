@@ -173,22 +173,25 @@ let package = Package(
         program("popctl", "PopCtl"),
 
         // MARK: Tests
+        .target(
+            name: "TestKit", dependencies: ["Domain", "EventLoop"], path: "Tests/Support/TestKit",
+            swiftSettings: swiftSettings),
         tests("Core", "DomainTests", uses: ["Domain"]),
         tests("Core", "HTTP1Tests", uses: ["Domain", "HTTP1"]),
-        tests("Core", "WebSocketTests", uses: ["Domain", "WebSocket"]),
+        tests("Core", "WebSocketTests", uses: ["Domain", "WebSocket", "TestKit"]),
         tests("Core", "SOCKS5Tests", uses: ["Domain", "SOCKS5"]),
         tests("Core", "DeviceProtocolTests", uses: ["Domain", "DeviceProtocol"]),
         tests("Core", "FleetTests", uses: ["Domain", "Fleet"]),
-        tests("Runtime", "EventLoopTests", uses: ["Domain", "EventLoop"]),
+        tests("Runtime", "EventLoopTests", uses: ["Domain", "EventLoop", "TestKit"]),
         tests("Runtime", "ObservabilityTests", uses: ["Domain", "Observability"], packages: [logging]),
-        tests("Adapters", "TLSTests", uses: ["Domain", "EventLoop", "TLS"]),
+        tests("Adapters", "TLSTests", uses: ["Domain", "EventLoop", "TLS", "TestKit"]),
         tests("Adapters", "QUICTests", uses: ["Domain", "EventLoop", "QUIC"]),
         tests("Adapters", "ControlWireTests", uses: ["Domain", "DeviceProtocol", "ControlWire"]),
         tests("Adapters", "PostgresTests", uses: ["Domain", "EventLoop", "Postgres"]),
         tests("Adapters", "JSONTests", uses: ["Domain", "JSON"]),
         tests(
             "Adapters", "HTTPServerTests",
-            uses: ["Domain", "EventLoop", "HTTP1", "WebSocket", "TLS", "HTTPServer"]),
+            uses: ["Domain", "EventLoop", "HTTP1", "WebSocket", "TLS", "HTTPServer", "TestKit"]),
         tests("Services", "DataPathTests", uses: ["Domain", "EventLoop", "QUIC", "DataPath"]),
         tests(
             "Services", "StoreTests",

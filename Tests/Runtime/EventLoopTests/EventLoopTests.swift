@@ -1,5 +1,6 @@
 import Domain
 import EventLoop
+import TestKit
 import Testing
 
 @Suite struct EventLoopTests {

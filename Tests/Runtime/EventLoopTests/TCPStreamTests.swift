@@ -1,16 +1,19 @@
 import Domain
 import EventLoop
+import TestKit
 import Testing
 
 @Suite struct TCPStreamTests {
     @Test func `both sides are opened and know each other's address`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         #expect(pair.client.localAddress == pair.server.peerAddress)
         #expect(pair.server.localAddress == pair.client.peerAddress)
     }
 
     @Test func `what is written comes back from an echo`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.serverEvents.onReceived = { stream, bytes in stream.write(bytes) }
         let sent = pattern(300_000)
         pair.client.write(sent)
@@ -35,6 +38,7 @@ import Testing
 
     @Test func `a half close is told and the other direction goes on`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.client.write([1])
         pair.client.finishWriting()
         #expect(pair.loop.run { pair.serverEvents.hasPeerFinished })
@@ -50,6 +54,7 @@ import Testing
 
     @Test func `an abort is a reset at the peer`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.client.abort()
         #expect(pair.loop.run { pair.serverEvents.isEnded })
         #expect(pair.serverEvents.error as? StreamError == .reset)
@@ -58,6 +63,7 @@ import Testing
 
     @Test func `a reset reaches a reader that is paused`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.server.pauseReading()
         pair.client.write([1, 2, 3])
         pair.client.abort()
@@ -67,6 +73,7 @@ import Testing
 
     @Test func `a reset after the peer's half close is told`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.client.finishWriting()
         #expect(pair.loop.run { pair.serverEvents.hasPeerFinished })
         pair.client.abort()
@@ -76,6 +83,7 @@ import Testing
 
     @Test func `a paused reader makes the writer buffer until it resumes`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.server.pauseReading()
         let sent = pattern(16_777_216)
         pair.client.write(sent)
@@ -91,6 +99,7 @@ import Testing
 
     @Test func `pausing inside a delivery stops the next one`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         var deliveries = 0
         pair.serverEvents.onReceived = { stream, _ in
             deliveries += 1
@@ -108,6 +117,7 @@ import Testing
 
     @Test func `closing when flushed delivers everything although the peer still sends`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         let answer = pattern(4_000_000)
         pair.serverEvents.onReceived = { stream, _ in
             stream.write(answer)
@@ -121,6 +131,7 @@ import Testing
 
     @Test func `a writer whose peer is gone is told the reset`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.client.abort()
         pair.server.write(pattern(100_000))
         pair.server.write(pattern(100_000))
@@ -130,6 +141,7 @@ import Testing
 
     @Test func `a detached stream gives back a working descriptor with what is unread`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.server.pauseReading()
         pair.client.write([7, 8, 9])
         pair.loop.runOnce(waitingAtMost: .milliseconds(5))
@@ -144,6 +156,7 @@ import Testing
 
     @Test func `a stream with unsent bytes can't be detached`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.server.pauseReading()
         pair.client.write(pattern(16_777_216))
         #expect(pair.client.detach() == nil)
@@ -187,6 +200,7 @@ import Testing
 
     @Test func `one fast sender doesn't keep the loop from the others`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.serverEvents.keepsBytes = false
         let chunk = pattern(8_388_608)
         pair.client.write(chunk)
@@ -199,6 +213,7 @@ import Testing
 
     @Test func `closing inside the first delivery is safe`() throws {
         let pair = try StreamPair()
+        defer { #expect(pair.isInOrder) }
         pair.serverEvents.onReceived = { stream, _ in stream.abort() }
         pair.client.write(pattern(2_000_000))
         #expect(pair.loop.run { pair.clientEvents.isEnded })

@@ -1,24 +1,24 @@
-import EventLoop
-import Glibc
+internal import EventLoop
+internal import Glibc
 
 /// SplitMix64: a random source that a failing run can be replayed with (`POP_TEST_SEED`).
-struct SeededRandom: RandomNumberGenerator {
-    let seed: UInt64
+package struct SeededRandom: RandomNumberGenerator {
+    package let seed: UInt64
     private var state: UInt64
 
-    init(seed: UInt64) {
+    package init(seed: UInt64) {
         self.seed = seed
         state = seed
     }
 
-    static func ofEnvironment() -> SeededRandom {
+    package static func ofEnvironment() -> SeededRandom {
         if let text = getenv("POP_TEST_SEED"), let seed = UInt64(String(cString: text)) {
             return SeededRandom(seed: seed)
         }
         return SeededRandom(seed: SystemRandom().next())
     }
 
-    mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var mixed = state
         mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
