@@ -64,6 +64,16 @@ func layer(
     )
 }
 
+/// What several test targets stand on.
+func testSupport(_ name: String, uses: [String] = []) -> Target {
+    .target(
+        name: name,
+        dependencies: uses.map { .init(stringLiteral: $0) },
+        path: "Tests/Support/\(name)",
+        swiftSettings: swiftSettings
+    )
+}
+
 func tests(
     _ layer: String, _ name: String, uses: [String], packages: [Target.Dependency] = [],
     resources: [Resource] = []
@@ -119,6 +129,7 @@ let package = Package(
         adapter("QUIC", uses: ["Domain", "EventLoop", "CQUIC"], packages: [deques]),
         adapter("ControlWire", uses: ["Domain", "DeviceProtocol", "CControlProto"]),
         adapter("Postgres", uses: ["Domain", "EventLoop", "CPostgres"], packages: [deques]),
+        adapter("EmbeddedPostgres", uses: ["Domain", "EventLoop", "Postgres"]),
         adapter("JSON", uses: ["Domain", "CJansson"]),
         adapter("HTTPServer", uses: ["Domain", "EventLoop", "HTTP1", "WebSocket", "TLS"]),
 
@@ -155,7 +166,7 @@ let package = Package(
             "PopNode",
             uses: [
                 "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "Postgres", "HTTPServer",
-                "Store", "Fleet", "DataPlane", "DevicePlane", "Ingress", "AdminAPI",
+                "EmbeddedPostgres", "Store", "Fleet", "DataPlane", "DevicePlane", "Ingress", "AdminAPI",
             ],
             packages: [arguments, logging]),
         app(
@@ -173,9 +184,8 @@ let package = Package(
         program("popctl", "PopCtl"),
 
         // MARK: Tests
-        .target(
-            name: "TestKit", dependencies: ["Domain", "EventLoop"], path: "Tests/Support/TestKit",
-            swiftSettings: swiftSettings),
+        testSupport("TestKit", uses: ["Domain", "EventLoop"]),
+        testSupport("TemporaryPostgres", uses: ["Domain", "EventLoop", "Postgres", "EmbeddedPostgres"]),
         tests("Core", "DomainTests", uses: ["Domain"]),
         tests("Core", "HTTP1Tests", uses: ["Domain", "HTTP1"]),
         tests("Core", "WebSocketTests", uses: ["Domain", "WebSocket", "TestKit"]),
@@ -187,7 +197,10 @@ let package = Package(
         tests("Adapters", "TLSTests", uses: ["Domain", "EventLoop", "TLS", "TestKit"]),
         tests("Adapters", "QUICTests", uses: ["Domain", "EventLoop", "QUIC"]),
         tests("Adapters", "ControlWireTests", uses: ["Domain", "DeviceProtocol", "ControlWire"]),
-        tests("Adapters", "PostgresTests", uses: ["Domain", "EventLoop", "Postgres"]),
+        tests("Adapters", "PostgresTests", uses: ["Domain", "EventLoop", "Postgres", "TemporaryPostgres"]),
+        tests(
+            "Adapters", "EmbeddedPostgresTests",
+            uses: ["Domain", "EventLoop", "Postgres", "EmbeddedPostgres", "TemporaryPostgres"]),
         tests("Adapters", "JSONTests", uses: ["Domain", "JSON"]),
         tests(
             "Adapters", "HTTPServerTests",
@@ -195,7 +208,7 @@ let package = Package(
         tests("Services", "DataPathTests", uses: ["Domain", "EventLoop", "QUIC", "DataPath"]),
         tests(
             "Services", "StoreTests",
-            uses: ["Domain", "EventLoop", "Postgres", "JSON", "Store"]),
+            uses: ["Domain", "EventLoop", "Postgres", "JSON", "Store", "TemporaryPostgres"]),
         tests(
             "Services", "AdminAPITests",
             uses: ["Domain", "HTTP1", "HTTPServer", "JSON", "Store", "Fleet", "AdminAPI"]),
