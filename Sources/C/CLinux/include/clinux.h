@@ -131,3 +131,14 @@ char **cl_environment(void);
 int cl_hostname(char *bytes, size_t count);
 /// Names the calling thread; at most 15 bytes.
 void cl_name_thread(const char *name);
+
+// MARK: Names
+
+/// Answers at or below -CL_RESOLVE_FAILURE are resolver errors (EAI_*), not errno values.
+enum { CL_RESOLVE_FAILURE = 10000 };
+
+/// getaddrinfo(3) for a host name, both families, in the system's order of preference: how many addresses
+/// were found, with port 0. It blocks, for many seconds at worst.
+int cl_resolve(const char *name, struct cl_address *addresses, uint32_t capacity);
+/// The text for the negated answer of `cl_resolve`, if that is a resolver error.
+const char *cl_resolve_text(int code);
