@@ -15,7 +15,7 @@ import Testing
         #expect(result == nil)
         rounds(loop) { result != nil }
         let addresses = try #require(result).get()
-        #expect(addresses.allSatisfy(\.isPrivate))
+        #expect(addresses.allSatisfy { $0.isPrivate })
         #expect(Set(addresses).count == addresses.count)
         resolver.close()
     }
