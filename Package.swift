@@ -118,7 +118,7 @@ let package = Package(
         core("WebSocket", uses: ["Domain"]),
         core("SOCKS5", uses: ["Domain"]),
         core("DeviceProtocol", uses: ["Domain"]),
-        core("Fleet", uses: ["Domain"]),
+        core("Fleet", uses: ["Domain", "DeviceProtocol"]),
 
         // MARK: Runtime
         runtime("EventLoop", uses: ["Domain", "CLinux"], packages: [deques]),
@@ -189,9 +189,9 @@ let package = Package(
         tests("Core", "DomainTests", uses: ["Domain"]),
         tests("Core", "HTTP1Tests", uses: ["Domain", "HTTP1"]),
         tests("Core", "WebSocketTests", uses: ["Domain", "WebSocket", "TestKit"]),
-        tests("Core", "SOCKS5Tests", uses: ["Domain", "SOCKS5"]),
+        tests("Core", "SOCKS5Tests", uses: ["Domain", "SOCKS5", "TestKit"]),
         tests("Core", "DeviceProtocolTests", uses: ["Domain", "DeviceProtocol"]),
-        tests("Core", "FleetTests", uses: ["Domain", "Fleet"]),
+        tests("Core", "FleetTests", uses: ["Domain", "DeviceProtocol", "Fleet", "TestKit"]),
         tests("Runtime", "EventLoopTests", uses: ["Domain", "EventLoop", "TestKit"]),
         tests("Runtime", "ObservabilityTests", uses: ["Domain", "Observability"], packages: [logging]),
         tests("Adapters", "TLSTests", uses: ["Domain", "EventLoop", "TLS", "TestKit"]),

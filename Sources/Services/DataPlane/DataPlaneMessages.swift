@@ -1,18 +1,5 @@
 package import Domain
 
-/// One QUIC connection of a device, named so that any thread can speak of it.
-package struct DataConnectionID: Sendable, Hashable {
-    /// The index of the data loop that owns the connection.
-    package let loop: Int
-    /// Unique on its loop for the life of the process.
-    package let serial: UInt64
-
-    package init(loop: Int, serial: UInt64) {
-        self.loop = loop
-        self.serial = serial
-    }
-}
-
 /// A conn that waits for its device to reach the target: the data loop owns the client's socket from here on.
 package struct PendingConn: Sendable {
     package let connID: ConnID
@@ -50,6 +37,10 @@ package enum DataCommand: Sendable {
     case expect(PendingConn)
     /// A conn that is still pending has failed: write `reply` to the client and close in order.
     case fail(ConnID, reply: [UInt8])
+    /// A pending conn goes to another device. On this loop: pending on `to` from now on, nothing is answered.
+    /// On another loop: forget it and hand it back with `released`; no `connEnded` follows. A conn that is
+    /// no longer pending is left alone.
+    case reassign(ConnID, to: DataConnectionID)
     /// End a conn, pending or open, at once on both sides.
     case close(ConnID, CloseReason)
     /// Close every connection with 0x100 and end the loop.
@@ -85,7 +76,9 @@ package enum DataEvent: Sendable {
     case pathChanged(DataConnectionID, peer: SocketAddress)
     /// The device's stream for the conn is there and the client has its reply.
     case connOpened(ConnID, resolvedAddress: String)
-    /// A conn, pending or open, is over; told once for every `expect`.
+    /// The answer to `reassign` to another loop: the same conn with `connection` set to its new one.
+    case released(PendingConn)
+    /// A conn, pending or open, is over; told once for every `expect` that was not followed by `released`.
     case connEnded(ConnProgress, CloseReason)
     /// Counts of the conns that moved bytes since the last time; about once a second.
     case progress([ConnProgress])

@@ -1,0 +1,61 @@
+internal import DeviceProtocol
+package import Domain
+
+extension Fleet {
+    /// A device has shown a token on a new data connection.
+    package mutating func helloReceived(
+        _ connection: DataConnectionID, peer: SocketAddress, sessionID: [UInt8], dataToken: [UInt8],
+        at moment: Moment
+    ) {
+        guard let id = SessionID(bytes: sessionID), let session = sessions[id], session.ending == nil,
+            session.answerBy == nil, let token = session.token, moment.now < token.expires,
+            equalInConstantTime(token.bytes, dataToken)
+        else {
+            actions.append(.rejectHello(connection))
+            return
+        }
+        if let old = session.data {
+            sessionByData[old.connection] = nil
+            actions.append(.closeData(old.connection, code: DataPlaneError.normalEnd, reason: .sessionLost))
+        }
+        sessions[id]?.token = nil
+        sessions[id]?.repairAt = nil
+        sessions[id]?.data = DeviceSession.DataPlane(connection: connection, peer: peer)
+        sessionByData[connection] = id
+        actions.append(.acceptHello(connection))
+        rank(id)
+        tellUpdated(id)
+    }
+
+    /// A data connection is gone; its conns have been told ended before.
+    package mutating func dataClosed(_ connection: DataConnectionID, at moment: Moment) {
+        guard let id = sessionByData.removeValue(forKey: connection),
+            sessions[id]?.data?.connection == connection
+        else { return }
+        sessions[id]?.data = nil
+        guard let session = sessions[id], session.ending == nil else { return }
+        if let control = session.controlID {
+            actions.append(.send(control, .reconnect(reason: "the data plane is lost")))
+            sessions[id]?.repairAt = moment.now + FleetLimits.repairInterval
+        }
+        rank(id)
+        schedule(id)
+        tellUpdated(id)
+    }
+
+    /// The device's address on the data plane has changed.
+    package mutating func pathChanged(_ connection: DataConnectionID, peer: SocketAddress) {
+        guard let id = sessionByData[connection] else { return }
+        sessions[id]?.data?.peer = peer
+        sessions[id]?.migrations += 1
+        tellUpdated(id)
+    }
+}
+
+/// Compares secrets without telling by the time taken how much of a guess was right.
+func equalInConstantTime(_ first: [UInt8], _ second: [UInt8]) -> Bool {
+    guard first.count == second.count else { return false }
+    var difference: UInt8 = 0
+    for index in first.indices { difference |= first[index] ^ second[index] }
+    return difference == 0
+}

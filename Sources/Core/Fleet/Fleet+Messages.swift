@@ -1,0 +1,83 @@
+package import DeviceProtocol
+internal import Domain
+
+extension Fleet {
+    /// A complete message of a device.
+    package mutating func receive(
+        _ message: ControlMessage, on id: ControlID, at moment: Moment,
+        using random: inout some RandomNumberGenerator
+    ) {
+        guard controls[id] != nil else { return }
+        guard withinBudget(message, of: id, moment.now) else {
+            controlViolated(id, .outOfOrder, reason: "too many messages", at: moment)
+            return
+        }
+        if let session = controls[id]?.session { sessions[session]?.lastLife = moment.now }
+        switch message {
+        case .unknown:
+            // Another version's message, or an empty one: a sign of life and no more.
+            return
+        case .registerRequest(let request):
+            register(request, on: id, at: moment, using: &random)
+        case .registerResponse, .heartbeatAck, .command, .drain, .reconnect:
+            controlViolated(id, .outOfOrder, reason: "a message that only a POP sends", at: moment)
+        case .heartbeat, .loadReport, .commandResponse, .connClosed, .goodbye:
+            guard let session = controls[id]?.session else {
+                controlViolated(id, .outOfOrder, reason: "not registered", at: moment)
+                return
+            }
+            receive(message, of: session, on: id, at: moment)
+        }
+    }
+
+    private mutating func withinBudget(_ message: ControlMessage, of id: ControlID, _ now: Instant) -> Bool {
+        switch message {
+        case .commandResponse, .connClosed: controls[id]?.connMessages.take(now: now) ?? false
+        default: controls[id]?.messages.take(now: now) ?? false
+        }
+    }
+
+    private mutating func receive(
+        _ message: ControlMessage, of session: SessionID, on id: ControlID, at moment: Moment
+    ) {
+        switch message {
+        case .heartbeat(let heartbeat):
+            sessions[session]?.lastHeartbeatAt = moment.wall
+            let ack = HeartbeatAck(
+                sequence: heartbeat.sequence, sentAtUnixMilliseconds: heartbeat.sentAtUnixMilliseconds,
+                receivedAtUnixMilliseconds: moment.wall.milliseconds)
+            actions.append(.send(id, .heartbeatAck(ack)))
+        case .loadReport(let report):
+            reported(report, of: session, at: moment)
+        case .commandResponse(let response):
+            answered(response, of: session, at: moment)
+        case .connClosed:
+            // The node's own counts and reasons are the ones that stand: the stream tells the same.
+            return
+        case .goodbye:
+            let reason: SessionEndReason =
+                sessions[session]?.wasToldToLeave == true ? .drained : .goodbye
+            end(session, reason, close: .normal, "goodbye", data: DataPlaneError.normalEnd, at: moment)
+        default:
+            return
+        }
+    }
+
+    private mutating func reported(_ report: LoadReport, of id: SessionID, at moment: Moment) {
+        sessions[id]?.load = report
+        guard let session = sessions[id] else { return }
+        if configuration.strategy == .weighted { rank(id) }
+        actions.append(
+            .loadReported(
+                ReportedLoad(
+                    deviceID: session.deviceID, sessionID: id, receivedAt: moment.wall, report: report,
+                    roundTripMilliseconds: session.roundTripMilliseconds)))
+    }
+
+    /// The round trip to the device over its control connection, as the shell measured it.
+    package mutating func measured(roundTrip: Duration, on id: ControlID) {
+        guard let session = controls[id]?.session, roundTrip >= .zero else { return }
+        sessions[session]?.roundTripMilliseconds = Double(roundTrip.nanoseconds) / 1e6
+        if configuration.strategy == .latency { rank(session) }
+    }
+}

@@ -1,0 +1,285 @@
+internal import DeviceProtocol
+package import Domain
+
+extension Fleet {
+    /// A device has opened a control connection.
+    ///
+    /// - Parameter identity: the device its token or certificate names; nil where any may come.
+    package mutating func controlOpened(
+        _ id: ControlID, peer: SocketAddress, identity: DeviceID?, at moment: Moment
+    ) {
+        guard !isStopping else {
+            actions.append(.close(id, .nodeStopping, reason: "the node is stopping"))
+            return
+        }
+        controls[id] = ControlConnection(
+            peer: peer, identity: identity,
+            messages: MessageBudget(
+                perSecond: FleetLimits.messagesPerSecond, burst: FleetLimits.messageBurst, now: moment.now),
+            connMessages: MessageBudget(
+                perSecond: FleetLimits.connMessagesPerSecond, burst: FleetLimits.connMessageBurst,
+                now: moment.now))
+        let longest = min(FleetLimits.registrationTimeout, configuration.heartbeatTimeout)
+        registrationDeadlines.set(id, moment.now + longest)
+    }
+
+    /// The control connection is gone, without or with a close of the device's.
+    package mutating func controlClosed(_ id: ControlID, at moment: Moment) {
+        registrationDeadlines.remove(id)
+        guard let control = controls.removeValue(forKey: id), let session = control.session else { return }
+        sessions[session]?.control = .down(graceEnds: moment.now + configuration.resumeGrace)
+        sessions[session]?.repairAt = nil
+        rank(session)
+        schedule(session)
+        tellUpdated(session)
+    }
+
+    /// The device broke the framing, the codec or a size: closes with `code` and ends its session.
+    package mutating func controlViolated(
+        _ id: ControlID, _ code: ControlCloseCode, reason: String, at moment: Moment
+    ) {
+        guard let control = controls[id] else { return }
+        if let session = control.session {
+            end(session, .protocolError, close: code, reason, data: DataPlaneError.protocolViolation, at: moment)
+        } else {
+            drop(id, code, reason)
+        }
+    }
+
+    /// Closes a control connection that serves no session.
+    mutating func drop(_ id: ControlID, _ code: ControlCloseCode, _ reason: String) {
+        registrationDeadlines.remove(id)
+        guard controls.removeValue(forKey: id) != nil else { return }
+        actions.append(.close(id, code, reason: reason))
+    }
+
+    // MARK: RegisterRequest
+
+    mutating func register(
+        _ request: RegisterRequest, on id: ControlID, at moment: Moment,
+        using random: inout some RandomNumberGenerator
+    ) {
+        guard let control = controls[id] else { return }
+        let registration: Registration
+        do {
+            registration = try Registration(request)
+        } catch {
+            refuse(id, .invalid, .outOfOrder, error.reason, at: moment)
+            return
+        }
+        if let own = control.session {
+            guard registration.resumes == own, sessions[own]?.deviceID == registration.deviceID else {
+                controlViolated(id, .outOfOrder, reason: "already registered", at: moment)
+                return
+            }
+            renewData(of: own, registration, at: moment, using: &random)
+            return
+        }
+        guard control.identity == nil || control.identity == registration.deviceID else {
+            refuse(id, .forbidden, .forbidden, "the token belongs to another device", at: moment)
+            return
+        }
+        guard !disabled.contains(registration.deviceID) else {
+            refuse(id, .forbidden, .forbidden, "the device is disabled", at: moment)
+            return
+        }
+        if let resumed = registration.resumes, let session = sessions[resumed], session.ending == nil,
+            session.deviceID == registration.deviceID
+        {
+            resume(resumed, registration, on: id, at: moment, using: &random)
+            return
+        }
+        guard availability == .active else {
+            refuse(id, .draining, .tryLater, "the node takes no new devices", at: moment)
+            return
+        }
+        guard current[registration.deviceID] != nil || sessionCount < configuration.maximumDevices else {
+            refuse(id, .overloaded, .tryLater, "the node is full", at: moment)
+            return
+        }
+        start(registration, on: id, at: moment, using: &random)
+    }
+
+    /// Answers with a status other than OK and closes.
+    private mutating func refuse(
+        _ id: ControlID, _ status: RegisterResponse.Status, _ code: ControlCloseCode, _ reason: String,
+        at moment: Moment
+    ) {
+        var response = RegisterResponse(status: status)
+        response.nodeID = configuration.nodeID.description
+        response.error = reason
+        if code == .tryLater {
+            response.retryAfterMilliseconds = UInt32(clamping: FleetLimits.retryAfter.milliseconds)
+            response.alternatives = alternatives
+        }
+        actions.append(.send(id, .registerResponse(response)))
+        controlViolated(id, code, reason: reason, at: moment)
+    }
+
+    var alternatives: [String] {
+        drain.request.alternatives.isEmpty ? configuration.alternatives : drain.request.alternatives
+    }
+
+    // MARK: A new session
+
+    private mutating func start(
+        _ registration: Registration, on control: ControlID, at moment: Moment,
+        using random: inout some RandomNumberGenerator
+    ) {
+        let device = registration.deviceID
+        if let old = current[device] { supersede(old, at: moment) }
+        let session = DeviceSession(
+            id: SessionID(using: &random), epoch: nextEpoch(for: device, moment.wall),
+            startedAt: moment.wall, registration: registration,
+            remoteAddress: controls[control]?.peer ?? SocketAddress(ip: .v4(IPv4Address(0)), port: 0),
+            control: .up(control),
+            token: DeviceSession.DataToken(
+                bytes: randomBytes(FleetLimits.dataTokenBytes, using: &random), expires: .distantFuture),
+            answerBy: moment.now + FleetLimits.recordWait, lastLife: moment.now)
+        sessions[session.id] = session
+        current[device] = session.id
+        controls[control]?.session = session.id
+        registrationDeadlines.remove(control)
+        schedule(session.id)
+        actions.append(.sessionStarted(session.snapshot))
+    }
+
+    /// Makes room for a new session of the device. One that was sent `Drain` lives on until its conns end.
+    private mutating func supersede(_ old: SessionID, at moment: Moment) {
+        guard let session = sessions[old] else { return }
+        guard session.wasToldToLeave else {
+            end(
+                old, .replaced, close: .replaced, "replaced by a newer session",
+                data: DataPlaneError.replaced, at: moment)
+            return
+        }
+        current[session.deviceID] = nil
+        sessions[old]?.isDraining = true
+        let latest = moment.now + FleetLimits.supersededDrain
+        sessions[old]?.drainDeadline = session.drainDeadline ?? latest
+        rank(old)
+        schedule(old)
+    }
+
+    /// Microseconds of the node's clock, above all that this node has given or heard of for the device.
+    private mutating func nextEpoch(for device: DeviceID, _ wall: WallTime) -> UInt64 {
+        let clock = UInt64(max(0, wall.microseconds))
+        let ahead = epochsAhead[device] ?? 0
+        lastEpoch = max(clock, lastEpoch &+ 1)
+        guard ahead >= lastEpoch else {
+            epochsAhead[device] = nil
+            return lastEpoch
+        }
+        epochsAhead[device] = ahead &+ 1
+        return ahead &+ 1
+    }
+
+    /// Another node, or the database, knows of this epoch of the device.
+    package mutating func learnEpoch(_ epoch: UInt64, of device: DeviceID) {
+        guard epoch > lastEpoch, epoch > epochsAhead[device] ?? 0 else { return }
+        epochsAhead[device] = epoch
+    }
+
+    /// The session's row is durable: the device gets its answer.
+    package mutating func sessionRecorded(_ id: SessionID, at moment: Moment) {
+        guard sessions[id]?.answerBy != nil else { return }
+        answer(id, at: moment)
+    }
+
+    mutating func answer(_ id: SessionID, at moment: Moment) {
+        guard let session = sessions[id], session.ending == nil else { return }
+        sessions[id]?.answerBy = nil
+        guard let control = session.controlID, let token = session.token else { return }
+        offer(token.bytes, of: id, on: control, at: moment)
+        if session.isDraining { sendDrain(id, at: moment, notBefore: .zero) }
+    }
+
+    /// Sends an OK that asks for a DataHello with `token`.
+    private mutating func offer(_ token: [UInt8], of id: SessionID, on control: ControlID, at moment: Moment) {
+        let expires = moment.now + FleetLimits.dataTokenLifetime
+        sessions[id]?.token = DeviceSession.DataToken(bytes: token, expires: expires)
+        sessions[id]?.repairAt = expires
+        schedule(id)
+        guard let session = sessions[id] else { return }
+        var response = accepted(session)
+        response.dataToken = token
+        actions.append(.send(control, .registerResponse(response)))
+    }
+
+    private func accepted(_ session: DeviceSession) -> RegisterResponse {
+        RegisterResponse(
+            status: .ok, deviceID: session.deviceID.description, quicAddress: configuration.quicAddress,
+            sessionID: session.id.bytes, nodeID: configuration.nodeID.description,
+            heartbeatIntervalMilliseconds: UInt32(clamping: configuration.heartbeatInterval.milliseconds),
+            heartbeatTimeoutMilliseconds: UInt32(clamping: configuration.heartbeatTimeout.milliseconds),
+            loadReportIntervalMilliseconds: UInt32(clamping: configuration.loadReportInterval.milliseconds),
+            quicCertificateSHA256: configuration.quicCertificateSHA256, sessionEpoch: session.epoch)
+    }
+
+    // MARK: Resuming
+
+    /// A new control connection takes the session over.
+    private mutating func resume(
+        _ id: SessionID, _ registration: Registration, on control: ControlID, at moment: Moment,
+        using random: inout some RandomNumberGenerator
+    ) {
+        if let old = sessions[id]?.controlID {
+            controls[old] = nil
+            actions.append(.close(old, .replaced, reason: "resumed on a newer connection"))
+        }
+        controls[control]?.session = id
+        registrationDeadlines.remove(control)
+        sessions[id]?.control = .up(control)
+        sessions[id]?.registration = registration
+        if let peer = controls[control]?.peer { sessions[id]?.remoteAddress = peer }
+        sessions[id]?.lastLife = moment.now
+        sessions[id]?.answerBy = nil
+        sessions[id]?.resumes += 1
+        guard let session = sessions[id] else { return }
+        if session.data == nil {
+            offer(randomBytes(FleetLimits.dataTokenBytes, using: &random), of: id, on: control, at: moment)
+        } else {
+            var response = accepted(session)
+            response.resumed = true
+            actions.append(.send(control, .registerResponse(response)))
+        }
+        if session.isDraining { sendDrain(id, at: moment, notBefore: .zero) }
+        rank(id)
+        schedule(id)
+        tellUpdated(id)
+    }
+
+    /// The device has lost its data plane and asks for another on the same control connection.
+    private mutating func renewData(
+        of id: SessionID, _ registration: Registration, at moment: Moment,
+        using random: inout some RandomNumberGenerator
+    ) {
+        guard let session = sessions[id], let control = session.controlID else { return }
+        // Still waiting for the first answer: nothing can be lost yet, and the answer comes.
+        guard session.answerBy == nil else { return }
+        sessions[id]?.registration = registration
+        if let data = session.data {
+            failOpening(of: id)
+            actions.append(
+                .closeData(data.connection, code: DataPlaneError.normalEnd, reason: .sessionLost))
+            sessionByData[data.connection] = nil
+            sessions[id]?.data = nil
+        }
+        offer(randomBytes(FleetLimits.dataTokenBytes, using: &random), of: id, on: control, at: moment)
+        rank(id)
+        tellUpdated(id)
+    }
+}
+
+func randomBytes(_ count: Int, using random: inout some RandomNumberGenerator) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(count)
+    while bytes.count < count {
+        var word = random.next()
+        for _ in 0..<min(8, count - bytes.count) {
+            bytes.append(UInt8(truncatingIfNeeded: word))
+            word >>= 8
+        }
+    }
+    return bytes
+}

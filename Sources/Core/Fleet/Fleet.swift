@@ -1,0 +1,139 @@
+package import Domain
+
+// The control loop's knowledge of its devices, and every rule of contract section 2 that binds the POP.
+//
+// Events come in by methods, actions go out by `takeActions`; after each event the shell performs the actions
+// and arms its timer for `nextDeadline`.
+//
+// Invariants:
+//   - a device has at most one session that has not been told to leave (`current`);
+//   - a control connection serves at most one session, a data connection too;
+//   - every conn that was placed is told ended exactly once, after the data loop's own word;
+//   - every session that was started is told ended exactly once, after its conns or two seconds.
+package struct Fleet: ~Copyable {
+    package internal(set) var configuration: FleetConfiguration
+
+    struct ControlConnection {
+        let peer: SocketAddress
+        /// The device that its token names; nil admits any.
+        let identity: DeviceID?
+        var session: SessionID?
+        var messages: MessageBudget
+        var connMessages: MessageBudget
+    }
+
+    var actions: [FleetAction] = []
+
+    var controls: [ControlID: ControlConnection] = [:]
+    /// Control connections that have not registered, by when they must have.
+    var registrationDeadlines = IndexedHeap<ControlID, Instant>()
+
+    var sessions: [SessionID: DeviceSession] = [:]
+    var current: [DeviceID: SessionID] = [:]
+    var sessionByData: [DataConnectionID: SessionID] = [:]
+    /// Never later than the session's own next deadline; often earlier, since life only puts it off.
+    var sessionDeadlines = IndexedHeap<SessionID, Instant>()
+    /// Sessions that take conns.
+    var candidates = IndexedHeap<SessionID, SelectionRank>()
+    var picks: UInt64 = 0
+
+    var conns: [ConnID: Conn] = [:]
+    var openDeadlines = IndexedHeap<ConnID, Instant>()
+
+    var disabled: Set<DeviceID> = []
+    var lastEpoch: UInt64 = 0
+    /// Epochs known to lie ahead of this node's clock, e.g. given by a node whose clock runs fast.
+    var epochsAhead: [DeviceID: UInt64] = [:]
+
+    package internal(set) var availability = NodeAvailability.active
+    var drain = DrainProgress()
+    package internal(set) var isStopping = false
+
+    package init(configuration: FleetConfiguration) {
+        self.configuration = configuration
+    }
+
+    /// What to do, in order; empties the list.
+    package mutating func takeActions() -> [FleetAction] {
+        guard !actions.isEmpty else { return [] }
+        let taken = actions
+        actions = []
+        return taken
+    }
+
+    /// Changes what devices are told from now on; a new strategy ranks all devices again.
+    package mutating func reconfigure(_ configuration: FleetConfiguration) {
+        let strategyChanged = configuration.strategy != self.configuration.strategy
+        self.configuration = configuration
+        guard strategyChanged else { return }
+        for id in Array(sessions.keys) { rank(id) }
+    }
+
+    // MARK: Reading
+
+    /// Sessions that live, those that have been told to leave included.
+    package var sessionCount: Int { sessions.count - endingSessions }
+    package var connCount: Int { conns.count }
+    package var controlCount: Int { controls.count }
+    package var unregisteredControlCount: Int { registrationDeadlines.count }
+    var endingSessions = 0
+
+    /// Nothing is left: after `stop`, the node may end.
+    package var isEmpty: Bool { sessions.isEmpty && conns.isEmpty && controls.isEmpty }
+
+    /// The current session of a device; nil when it is offline.
+    package func session(of device: DeviceID) -> SessionSnapshot? {
+        current[device].flatMap { sessions[$0]?.snapshot }
+    }
+
+    package func session(_ id: SessionID) -> SessionSnapshot? {
+        sessions[id].flatMap { $0.ending == nil ? $0.snapshot : nil }
+    }
+
+    /// All live sessions, in no order.
+    package var sessionSnapshots: [SessionSnapshot] {
+        sessions.values.lazy.filter { $0.ending == nil }.map(\.snapshot)
+    }
+
+    package func conn(_ id: ConnID) -> ConnSnapshot? {
+        conns[id]?.snapshot
+    }
+
+    /// All conns, in no order.
+    package var connSnapshots: [ConnSnapshot] {
+        conns.values.map(\.snapshot)
+    }
+
+    /// The connection of a live session's data plane.
+    package func dataConnection(of session: SessionID) -> DataConnectionID? {
+        sessions[session]?.data?.connection
+    }
+
+    // MARK: Bookkeeping
+
+    /// Puts a session where it belongs in the order of selection, after anything that may have moved it.
+    mutating func rank(_ id: SessionID) {
+        guard let session = sessions[id], session.takesConns else {
+            candidates.remove(id)
+            return
+        }
+        candidates.set(id, SelectionRank(session, strategy: configuration.strategy))
+    }
+
+    /// Makes sure that the session is looked at no later than its next deadline.
+    mutating func schedule(_ id: SessionID) {
+        guard let session = sessions[id] else {
+            sessionDeadlines.remove(id)
+            return
+        }
+        let deadline = session.nextDeadline(heartbeatTimeout: configuration.heartbeatTimeout)
+        if let known = sessionDeadlines.key(of: id), known <= deadline { return }
+        sessionDeadlines.set(id, deadline)
+    }
+
+    /// After a change that others want to know of.
+    mutating func tellUpdated(_ id: SessionID) {
+        guard let session = sessions[id], session.ending == nil else { return }
+        actions.append(.sessionUpdated(session.snapshot))
+    }
+}

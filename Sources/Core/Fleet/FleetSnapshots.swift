@@ -1,0 +1,120 @@
+package import DeviceProtocol
+package import Domain
+
+/// A session and its device as they are now: what API rows and database rows are made of.
+package struct SessionSnapshot: Sendable, Equatable {
+    package var sessionID: SessionID
+    package var deviceID: DeviceID
+    package var epoch: UInt64
+    package var location: String
+    package var tags: [String]
+    /// Most conns at once; 0 means no limit.
+    package var capacity: UInt32
+    package var agentVersion: String
+    package var capabilities: [String]
+    /// The peer of the control connection, the last one if it is down.
+    package var remoteAddress: SocketAddress
+    package var quicRemoteAddress: SocketAddress?
+    package var health: SessionHealth
+    /// The device has been told to leave.
+    package var isDraining: Bool
+    package var connectedAt: WallTime
+    package var lastHeartbeatAt: WallTime?
+    package var roundTripMilliseconds: Double?
+    package var load: LoadReport?
+    /// Conns opening and open.
+    package var activeConns: Int
+    /// From clients towards targets, as the node counts.
+    package var bytesSent: UInt64
+    package var bytesReceived: UInt64
+    package var connsTotal: UInt64
+    package var resumes: UInt64
+    package var migrations: UInt64
+}
+
+package enum ConnProtocol: String, Sendable, Hashable, CaseIterable {
+    case socks5
+    case http
+    case udp
+}
+
+package enum ConnState: String, Sendable, Hashable, CaseIterable {
+    case opening
+    case open
+}
+
+/// A conn as it is now.
+package struct ConnSnapshot: Sendable, Hashable {
+    package var connID: ConnID
+    package var deviceID: DeviceID
+    package var sessionID: SessionID
+    /// Nil where clients don't authenticate.
+    package var user: String?
+    package var clientProtocol: ConnProtocol
+    package var clientAddress: SocketAddress
+    package var target: Target
+    /// `ip:port` that the device dialled; nil until it has.
+    package var resolvedAddress: String?
+    package var state: ConnState
+    package var openedAt: WallTime
+    package var bytesSent: UInt64
+    package var bytesReceived: UInt64
+    /// When bytes were last seen; the data loops tell about once a second.
+    package var lastActiveAt: Instant
+
+    package func idleSeconds(at now: Instant) -> Int64 {
+        max(0, (now - lastActiveAt).nanoseconds / 1_000_000_000)
+    }
+}
+
+/// A load report with what the node knows beside it.
+package struct ReportedLoad: Sendable, Equatable {
+    package var deviceID: DeviceID
+    package var sessionID: SessionID
+    package var receivedAt: WallTime
+    package var report: LoadReport
+    package var roundTripMilliseconds: Double?
+}
+
+/// How a node is to be drained.
+package struct DrainRequest: Sendable, Hashable {
+    package var deadline: Duration
+    /// wss:// URLs that devices are sent to; empty for the node's own list.
+    package var alternatives: [String]
+    package var reason: String
+    /// Devices begin to move at this pace.
+    package var devicesPerSecond: Int
+
+    package init(
+        deadline: Duration = .seconds(300), alternatives: [String] = [], reason: String = "",
+        devicesPerSecond: Int = 50
+    ) {
+        self.deadline = deadline
+        self.alternatives = alternatives
+        self.reason = reason
+        self.devicesPerSecond = devicesPerSecond
+    }
+}
+
+/// How far a drain has come (contract section 5).
+package struct DrainSnapshot: Sendable, Hashable {
+    package enum State: String, Sendable, Hashable {
+        case none
+        case handover
+        case settling
+        case forcing
+        case drained
+        case held
+        case canceled
+    }
+
+    package var state: State
+    package var startedAt: WallTime?
+    package var deadlineAt: WallTime?
+    package var devicesTotal: Int
+    package var devicesMoved: Int
+    package var devicesRemaining: Int
+    package var connsRemaining: Int
+    package var connsCut: Int
+    package var reason: String
+}

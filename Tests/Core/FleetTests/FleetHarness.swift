@@ -1,0 +1,186 @@
+import DeviceProtocol
+import Domain
+import Fleet
+import Testing
+
+/// A fleet with a clock that tests move, and data loops that do what they are told.
+final class FleetHarness {
+    var fleet: Fleet
+    var moment = Moment(
+        now: Instant(nanoseconds: 1_000_000_000_000),
+        wall: WallTime(microseconds: 1_800_000_000_000_000))
+    var random = SeededRandom(seed: 7)
+    /// Everything the fleet has asked for, in order.
+    var log: [FleetAction] = []
+    private var lastControl: UInt64 = 0
+    private var lastData: UInt64 = 0
+
+    init(_ change: (inout FleetConfiguration) -> Void = { _ in }) {
+        var configuration = FleetConfiguration(nodeID: NodeID("node-1") ?? unreachable())
+        configuration.alternatives = ["wss://other:443"]
+        change(&configuration)
+        fleet = Fleet(configuration: configuration)
+    }
+
+    static let peer = SocketAddress(ip: .v4(IPv4Address(0xc000_0201)), port: 4_000)
+    static let client = SocketAddress(ip: .v4(IPv4Address(0x7f00_0001)), port: 5_000)
+
+    /// Takes the actions of the last event.
+    @discardableResult func drainActions() -> [FleetAction] {
+        let actions = fleet.takeActions()
+        log += actions
+        return actions
+    }
+
+    // MARK: Events
+
+    func advance(_ duration: Duration) {
+        moment.now = moment.now + duration
+        moment.wall.microseconds += duration.nanoseconds / 1_000
+    }
+
+    /// Moves the clock and lets everything happen that is due on the way.
+    @discardableResult func pass(_ duration: Duration) -> [FleetAction] {
+        let end = moment.now + duration
+        while fleet.nextDeadline <= end {
+            advance(max(.zero, fleet.nextDeadline - moment.now))
+            fleet.expire(at: moment)
+        }
+        advance(end - moment.now)
+        return drainActions()
+    }
+
+    func openControl(identity: DeviceID? = nil) -> ControlID {
+        lastControl += 1
+        let id = ControlID(serial: lastControl)
+        fleet.controlOpened(id, peer: Self.peer, identity: identity, at: moment)
+        return id
+    }
+
+    @discardableResult func receive(_ message: ControlMessage, on id: ControlID) -> [FleetAction] {
+        fleet.receive(message, on: id, at: moment, using: &random)
+        return drainActions()
+    }
+
+    func newData() -> DataConnectionID {
+        lastData += 1
+        return DataConnectionID(loop: Int(lastData % 2), serial: lastData)
+    }
+
+    @discardableResult func hello(
+        _ connection: DataConnectionID, _ response: RegisterResponse
+    ) -> [FleetAction] {
+        fleet.helloReceived(
+            connection, peer: Self.peer, sessionID: response.sessionID, dataToken: response.dataToken,
+            at: moment)
+        return drainActions()
+    }
+
+    // MARK: Whole devices
+
+    struct Device {
+        var control: ControlID
+        var session: SessionID
+        var data: DataConnectionID
+        var response: RegisterResponse
+    }
+
+    /// Registers and answers the record; the response, and the session's id.
+    func register(
+        _ name: String, capacity: UInt32 = 0, resuming: SessionID? = nil, on existing: ControlID? = nil
+    ) throws -> (ControlID, RegisterResponse) {
+        let control = existing ?? openControl()
+        let request = RegisterRequest(
+            deviceID: name, location: "eu-west", capacity: capacity, tags: ["t"], agentVersion: "1",
+            capabilities: ["tcp"], resumeSessionID: resuming?.bytes ?? [])
+        var actions = receive(.registerRequest(request), on: control)
+        for case .sessionStarted(let snapshot) in actions {
+            fleet.sessionRecorded(snapshot.sessionID, at: moment)
+            actions += drainActions()
+        }
+        let responses: [RegisterResponse] = actions.compactMap {
+            guard case .send(control, .registerResponse(let response)) = $0 else { return nil }
+            return response
+        }
+        return (control, try #require(responses.first))
+    }
+
+    /// A device with both planes up.
+    func join(_ name: String, capacity: UInt32 = 0) throws -> Device {
+        let (control, response) = try register(name, capacity: capacity)
+        let data = newData()
+        #expect(hello(data, response).contains(.acceptHello(data)))
+        let session = try #require(SessionID(bytes: response.sessionID))
+        return Device(control: control, session: session, data: data, response: response)
+    }
+
+    func open(_ target: String = "example.com:80") throws -> Placement? {
+        let request = ConnRequest(
+            user: nil, clientProtocol: .socks5, clientAddress: Self.client,
+            target: try #require(Target(target)), connectTimeout: .seconds(10))
+        return fleet.open(request, at: moment, using: &random)
+    }
+
+    /// A conn that its device has opened.
+    func openConn() throws -> Placement {
+        let placement = try #require(try open())
+        fleet.connOpened(placement.connID, resolvedAddress: "192.0.2.1:80", at: moment)
+        drainActions()
+        return placement
+    }
+
+    @discardableResult func connEnds(
+        _ id: ConnID, sent: UInt64 = 0, received: UInt64 = 0, _ reason: CloseReason = .finished
+    ) -> [FleetAction] {
+        fleet.connEnded(id, bytesSent: sent, bytesReceived: received, reason: reason, at: moment)
+        return drainActions()
+    }
+}
+
+func unreachable() -> Never {
+    fatalError("a constant of a test is wrong")
+}
+
+extension [FleetAction] {
+    var closes: [ControlCloseCode] {
+        compactMap {
+            guard case .close(_, let code, _) = $0 else { return nil }
+            return code
+        }
+    }
+
+    var dataCloses: [UInt64] {
+        compactMap {
+            guard case .closeData(_, let code, _) = $0 else { return nil }
+            return code
+        }
+    }
+
+    var endings: [SessionEndReason] {
+        compactMap {
+            guard case .sessionEnded(_, let reason, _) = $0 else { return nil }
+            return reason
+        }
+    }
+
+    var endedConns: [CloseReason] {
+        compactMap {
+            guard case .connEnded(_, let reason, _) = $0 else { return nil }
+            return reason
+        }
+    }
+
+    var responses: [RegisterResponse] {
+        compactMap {
+            guard case .send(_, .registerResponse(let response)) = $0 else { return nil }
+            return response
+        }
+    }
+
+    var sent: [ControlMessage] {
+        compactMap {
+            guard case .send(_, let message) = $0 else { return nil }
+            return message
+        }
+    }
+}
