@@ -88,7 +88,8 @@ extension Fleet {
         }
         guard conn.phase == .moving else { return }
         conns[id]?.phase = .opening
-        if sessions[conn.session]?.data?.connection == conn.connection, sessions[conn.session]?.ending == nil {
+        if sessions[conn.session]?.data?.connection == conn.connection, sessions[conn.session]?.ending == nil
+        {
             sendOpen(id, at: moment)
         } else {
             fail(id, .internal)

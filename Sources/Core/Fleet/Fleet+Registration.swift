@@ -40,7 +40,9 @@ extension Fleet {
     ) {
         guard let control = controls[id] else { return }
         if let session = control.session {
-            end(session, .protocolError, close: code, reason, data: DataPlaneError.protocolViolation, at: moment)
+            end(
+                session, .protocolError, close: code, reason, data: DataPlaneError.protocolViolation,
+                at: moment)
         } else {
             drop(id, code, reason)
         }
@@ -195,7 +197,8 @@ extension Fleet {
     }
 
     /// Sends an OK that asks for a DataHello with `token`.
-    private mutating func offer(_ token: [UInt8], of id: SessionID, on control: ControlID, at moment: Moment) {
+    private mutating func offer(_ token: [UInt8], of id: SessionID, on control: ControlID, at moment: Moment)
+    {
         let expires = moment.now + FleetLimits.dataTokenLifetime
         sessions[id]?.token = DeviceSession.DataToken(bytes: token, expires: expires)
         sessions[id]?.repairAt = expires

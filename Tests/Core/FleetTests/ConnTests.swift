@@ -14,7 +14,7 @@ import Testing
             connID: placement.connID,
             body: .openTCP(target: "example.com:80", connectTimeoutMilliseconds: 10_000))
         #expect(harness.drainActions() == [.send(device.control, .command(command))])
-        #expect(harness.fleet.conn(placement.connID)?.state == .opening)
+        #expect(harness.conn(placement.connID)?.state == .opening)
         harness.fleet.connOpened(placement.connID, resolvedAddress: "192.0.2.1:80", at: harness.moment)
         guard case .connOpened(let opened)? = harness.drainActions().first else {
             Issue.record("not told")
@@ -22,12 +22,12 @@ import Testing
         }
         #expect(opened.resolvedAddress == "192.0.2.1:80")
         #expect(harness.pass(.seconds(20)).isEmpty)
-        #expect(harness.fleet.conn(placement.connID)?.idleSeconds(at: harness.moment.now) == 20)
+        #expect(harness.conn(placement.connID)?.idleSeconds(at: harness.moment.now) == 20)
         harness.fleet.connProgressed(
             placement.connID, bytesSent: 1, bytesReceived: 2, at: harness.moment)
-        #expect(harness.fleet.conn(placement.connID)?.idleSeconds(at: harness.moment.now) == 0)
+        #expect(harness.conn(placement.connID)?.idleSeconds(at: harness.moment.now) == 0)
         #expect(harness.connEnds(placement.connID, sent: 5, received: 7).endedConns == [.finished])
-        let session = try #require(harness.fleet.session(device.session))
+        let session = try #require(harness.session(device.session))
         #expect(session.bytesSent == 5)
         #expect(session.bytesReceived == 7)
         #expect(session.connsTotal == 1)
@@ -56,7 +56,7 @@ import Testing
         harness.drainActions()
         let success = CommandResponse(connID: placement.connID, success: true)
         #expect(harness.receive(.commandResponse(success), on: device.control).isEmpty)
-        #expect(harness.fleet.conn(placement.connID)?.state == .opening)
+        #expect(harness.conn(placement.connID)?.state == .opening)
     }
 
     @Test func anotherDevicesAnswerChangesNothing() throws {
@@ -102,8 +102,8 @@ import Testing
             return
         }
         #expect(command.connID == placement.connID)
-        #expect(harness.fleet.session(first.session)?.activeConns == 0)
-        #expect(harness.fleet.session(second.session)?.activeConns == 1)
+        #expect(harness.session(first.session)?.activeConns == 0)
+        #expect(harness.session(second.session)?.activeConns == 1)
         #expect(
             harness.receive(.commandResponse(full), on: second.control)
                 == [.failConn(placement.connID, on: second.data, .capacity)])
@@ -118,7 +118,7 @@ import Testing
         let second = try #require(devices.first { $0.data != placement.connection })
         let full = CommandResponse(connID: placement.connID, success: false, errorCode: .capacity)
         harness.receive(.commandResponse(full), on: first.control)
-        #expect(harness.fleet.closeConn(placement.connID, .admin))
+        #expect(harness.closeConn(placement.connID, .admin))
         harness.drainActions()
         harness.fleet.connMoved(placement.connID, at: harness.moment)
         #expect(harness.drainActions() == [.closeConn(placement.connID, on: second.data, .admin)])
@@ -134,7 +134,7 @@ import Testing
         #expect(
             actions.sent == [.command(Command(connID: placement.connID, body: .close(.clientReset)))])
         #expect(actions.endedConns == [.clientReset])
-        #expect(harness.fleet.session(device.session)?.activeConns == 0)
+        #expect(harness.session(device.session)?.activeConns == 0)
         #expect(harness.pass(.seconds(15)).isEmpty)
     }
 
@@ -142,12 +142,12 @@ import Testing
         let harness = FleetHarness()
         let device = try harness.join("d")
         let placement = try harness.openConn()
-        #expect(harness.fleet.closeConn(placement.connID, .admin))
+        #expect(harness.closeConn(placement.connID, .admin))
         #expect(harness.drainActions().contains(.closeConn(placement.connID, on: device.data, .admin)))
-        #expect(harness.fleet.closeConn(placement.connID, .admin))
+        #expect(harness.closeConn(placement.connID, .admin))
         #expect(harness.drainActions().isEmpty)
         #expect(harness.connEnds(placement.connID, .admin).endedConns == [.admin])
-        #expect(!harness.fleet.closeConn(placement.connID, .admin))
+        #expect(!harness.closeConn(placement.connID, .admin))
     }
 
     @Test func noDeviceNoConn() throws {

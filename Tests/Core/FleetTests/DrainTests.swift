@@ -17,16 +17,16 @@ import Testing
                     Drain(
                         deadlineMilliseconds: 60_000, alternatives: ["wss://other:443"], reason: "update"))
             ])
-        #expect(harness.fleet.conn(placement.connID)?.state == .open)
+        #expect(harness.conn(placement.connID)?.state == .open)
         #expect(try harness.open() == nil)
         harness.connEnds(placement.connID)
-        #expect(harness.fleet.drainSnapshot.devicesRemaining == 1)
+        #expect(harness.drainSnapshot.devicesRemaining == 1)
         let last = harness.receive(.goodbye(reason: "drained"), on: device.control)
         #expect(last.closes == [.normal])
         #expect(last.endings == [.drained])
         #expect(last.last == .availabilityChanged(.drained))
-        #expect(harness.fleet.drainSnapshot.state == .drained)
-        #expect(harness.fleet.drainSnapshot.devicesMoved == 1)
+        #expect(harness.drainSnapshot.state == .drained)
+        #expect(harness.drainSnapshot.devicesMoved == 1)
     }
 
     @Test func whatIsLeftAtTheDeadlineIsCut() throws {
@@ -41,8 +41,8 @@ import Testing
         #expect(
             actions.contains(.closeData(device.data, code: DataPlaneError.drained, reason: .nodeDrained)))
         #expect(harness.connEnds(placement.connID, .nodeDrained).endings == [.drained])
-        #expect(harness.fleet.drainSnapshot.connsCut == 1)
-        #expect(harness.fleet.availability == .drained)
+        #expect(harness.drainSnapshot.connsCut == 1)
+        #expect(harness.availability == .drained)
     }
 
     @Test func aDrainingNodeTakesResumesOnly() throws {
@@ -54,7 +54,7 @@ import Testing
         #expect(refused.alternatives == ["wss://x:1"])
         #expect(harness.log.closes.last == .tryLater)
         #expect(try harness.register("d").1.status == .draining)
-        #expect(harness.fleet.session(device.session) != nil)
+        #expect(harness.session(device.session) != nil)
         harness.log = []
         let (_, resumed) = try harness.register("d", resuming: device.session)
         #expect(resumed.resumed)
@@ -94,25 +94,25 @@ import Testing
         harness.fleet.startDrain(DrainRequest(deadline: .seconds(60)), at: harness.moment)
         harness.fleet.cancelDrain(staysCordoned: false)
         harness.drainActions()
-        #expect(harness.fleet.availability == .active)
-        #expect(harness.fleet.drainSnapshot.state == .canceled)
-        #expect(try harness.open() != nil)
+        #expect(harness.availability == .active)
+        #expect(harness.drainSnapshot.state == .canceled)
+        harness.connEnds(try harness.openConn().connID)
         #expect(harness.pass(.seconds(61)).closes.isEmpty)
         // The device moved after all: its new session leaves the old one alone.
         let (_, response) = try harness.register("d")
         #expect(response.status == .ok)
-        #expect(harness.fleet.session(device.session)?.isDraining == true)
-        #expect(harness.fleet.sessionCount == 2)
+        #expect(harness.session(device.session)?.isDraining == true)
+        #expect(harness.sessionCount == 2)
         #expect(harness.receive(.goodbye(reason: ""), on: device.control).endings == [.drained])
     }
 
     @Test func anEmptyNodeIsDrainedAtOnce() {
         let harness = FleetHarness()
         harness.fleet.startDrain(DrainRequest(), at: harness.moment)
-        #expect(harness.fleet.availability == .drained)
+        #expect(harness.availability == .drained)
         harness.fleet.cancelDrain(staysCordoned: true)
-        #expect(harness.fleet.availability == .cordoned)
+        #expect(harness.availability == .cordoned)
         harness.fleet.cancelDrain(staysCordoned: false)
-        #expect(harness.fleet.availability == .active)
+        #expect(harness.availability == .active)
     }
 }

@@ -16,12 +16,16 @@ final class FleetHarness {
     private var lastData: UInt64 = 0
 
     init(_ change: (inout FleetConfiguration) -> Void = { _ in }) {
-        var configuration = FleetConfiguration(nodeID: NodeID("node-1") ?? unreachable())
+        var configuration = FleetConfiguration(nodeID: Self.nodeID)
         configuration.alternatives = ["wss://other:443"]
         change(&configuration)
         fleet = Fleet(configuration: configuration)
     }
 
+    static let nodeID: NodeID = {
+        guard let id = NodeID("node-1") else { fatalError("node-1 is a name") }
+        return id
+    }()
     static let peer = SocketAddress(ip: .v4(IPv4Address(0xc000_0201)), port: 4_000)
     static let client = SocketAddress(ip: .v4(IPv4Address(0x7f00_0001)), port: 5_000)
 
@@ -31,6 +35,17 @@ final class FleetHarness {
         log += actions
         return actions
     }
+
+    // MARK: What expectations read: they copy what they are given, and a fleet can't be copied.
+
+    var isEmpty: Bool { fleet.isEmpty }
+    var availability: NodeAvailability { fleet.availability }
+    var drainSnapshot: DrainSnapshot { fleet.drainSnapshot }
+    var sessionCount: Int { fleet.sessionCount }
+    func session(_ id: SessionID) -> SessionSnapshot? { fleet.session(id) }
+    func conn(_ id: ConnID) -> ConnSnapshot? { fleet.conn(id) }
+    func disconnect(_ device: DeviceID) -> Bool { fleet.disconnect(device, at: moment) }
+    func closeConn(_ id: ConnID, _ reason: CloseReason) -> Bool { fleet.closeConn(id, reason) }
 
     // MARK: Events
 
@@ -135,10 +150,6 @@ final class FleetHarness {
         fleet.connEnded(id, bytesSent: sent, bytesReceived: received, reason: reason, at: moment)
         return drainActions()
     }
-}
-
-func unreachable() -> Never {
-    fatalError("a constant of a test is wrong")
 }
 
 extension [FleetAction] {

@@ -56,7 +56,7 @@ import Testing
         #expect(actions.responses.map(\.status) == [.invalid])
         #expect(actions.responses.allSatisfy { !$0.error.isEmpty })
         #expect(actions.closes == [.outOfOrder])
-        #expect(harness.fleet.isEmpty)
+        #expect(harness.isEmpty)
     }
 
     @Test func theLongestOfEverythingIsValid() throws {
@@ -100,7 +100,7 @@ import Testing
         let harness = FleetHarness()
         _ = harness.openControl()
         #expect(harness.pass(.seconds(10)).closes == [.silent])
-        #expect(harness.fleet.isEmpty)
+        #expect(harness.isEmpty)
     }
 
     @Test func aTokenOfAnotherDeviceIsForbidden() {

@@ -7,7 +7,7 @@ import Testing
     @Test func aTokenIsGoodOnce() throws {
         let harness = FleetHarness()
         let device = try harness.join("d")
-        #expect(harness.fleet.session(device.session)?.health == .whole)
+        #expect(harness.session(device.session)?.health == .whole)
         let other = harness.newData()
         #expect(harness.hello(other, device.response) == [.rejectHello(other)])
     }
@@ -46,7 +46,7 @@ import Testing
         #expect(
             harness.receive(.heartbeat(heartbeat), on: device.control)
                 == [.send(device.control, .heartbeatAck(ack))])
-        #expect(harness.fleet.session(device.session)?.lastHeartbeatAt == harness.moment.wall)
+        #expect(harness.session(device.session)?.lastHeartbeatAt == harness.moment.wall)
     }
 
     @Test func anyMessageCountsAsLife() throws {
@@ -81,7 +81,7 @@ import Testing
         let placement = try harness.openConn()
         harness.fleet.controlClosed(device.control, at: harness.moment)
         harness.drainActions()
-        #expect(harness.fleet.session(device.session)?.health == .dataOnly)
+        #expect(harness.session(device.session)?.health == .dataOnly)
         #expect(try harness.open() == nil)
         harness.pass(.seconds(29))
         let (_, response) = try harness.register("d", resuming: device.session)
@@ -89,9 +89,9 @@ import Testing
         #expect(response.dataToken.isEmpty)
         #expect(response.sessionID == device.session.bytes)
         #expect(response.sessionEpoch == device.response.sessionEpoch)
-        #expect(harness.fleet.session(device.session)?.health == .whole)
-        #expect(harness.fleet.session(device.session)?.resumes == 1)
-        #expect(harness.fleet.conn(placement.connID)?.state == .open)
+        #expect(harness.session(device.session)?.health == .whole)
+        #expect(harness.session(device.session)?.resumes == 1)
+        #expect(harness.conn(placement.connID)?.state == .open)
         #expect(harness.pass(.seconds(5)).endings.isEmpty)
     }
 
@@ -118,12 +118,12 @@ import Testing
         let harness = FleetHarness()
         let device = try harness.join("d")
         let placement = try harness.openConn()
-        _ = harness.fleet.disconnect(try #require(DeviceID("d")), at: harness.moment)
+        _ = harness.disconnect(try #require(DeviceID("d")))
         #expect(harness.drainActions().endings.isEmpty)
         #expect(harness.pass(.seconds(2)).endings == [.operator])
-        #expect(harness.fleet.session(device.session) == nil)
+        #expect(harness.session(device.session) == nil)
         #expect(harness.connEnds(placement.connID).endedConns.count == 1)
-        #expect(harness.fleet.isEmpty)
+        #expect(harness.isEmpty)
     }
 
     @Test func resumingWhileTheOldControlIsOpenClosesIt() throws {
@@ -134,7 +134,7 @@ import Testing
         #expect(response.resumed)
         #expect(harness.log.closes == [.replaced])
         harness.fleet.controlClosed(device.control, at: harness.moment)
-        #expect(harness.fleet.session(device.session)?.health == .whole)
+        #expect(harness.session(device.session)?.health == .whole)
         #expect(harness.receive(.unknown, on: control).isEmpty)
     }
 
@@ -144,7 +144,7 @@ import Testing
         let (_, response) = try harness.register("b", resuming: device.session)
         #expect(!response.resumed)
         #expect(response.sessionID != device.session.bytes)
-        #expect(harness.fleet.session(device.session)?.health == .whole)
+        #expect(harness.session(device.session)?.health == .whole)
     }
 
     @Test func dataLostIsNoticedByTheNode() throws {
@@ -158,7 +158,7 @@ import Testing
             Issue.record("\(actions)")
             return
         }
-        #expect(harness.fleet.session(device.session)?.health == .controlOnly)
+        #expect(harness.session(device.session)?.health == .controlOnly)
         let (_, response) = try harness.register("d", resuming: device.session, on: device.control)
         #expect(response.status == .ok)
         #expect(!response.resumed)
@@ -166,7 +166,7 @@ import Testing
         #expect(response.dataToken.count == 32)
         #expect(response.dataToken != device.response.dataToken)
         #expect(harness.hello(harness.newData(), response).count == 2)
-        #expect(harness.fleet.session(device.session)?.health == .whole)
+        #expect(harness.session(device.session)?.health == .whole)
     }
 
     @Test func dataLostIsNoticedByTheDevice() throws {
@@ -185,7 +185,7 @@ import Testing
         harness.fleet.dataClosed(device.data, at: harness.moment)
         #expect(harness.drainActions().isEmpty)
         harness.hello(harness.newData(), response)
-        #expect(harness.fleet.session(device.session)?.health == .whole)
+        #expect(harness.session(device.session)?.health == .whole)
     }
 
     @Test func bothPlanesLostAndResumed() throws {
@@ -213,12 +213,12 @@ import Testing
         let harness = FleetHarness()
         let device = try harness.join("d")
         let name = try #require(DeviceID("d"))
-        #expect(harness.fleet.disconnect(name, at: harness.moment))
+        #expect(harness.disconnect(name))
         let actions = harness.drainActions()
         #expect(actions.closes == [.disconnected])
         #expect(actions.dataCloses == [DataPlaneError.normalEnd])
         #expect(actions.endings == [.operator])
-        #expect(!harness.fleet.disconnect(name, at: harness.moment))
+        #expect(!harness.disconnect(name))
         let (_, response) = try harness.register("d", resuming: device.session)
         #expect(!response.resumed)
         #expect(response.sessionID != device.session.bytes)
@@ -246,7 +246,7 @@ import Testing
         let actions = harness.receive(.goodbye(reason: "maintenance"), on: device.control)
         #expect(actions.closes == [.normal])
         #expect(actions.endings == [.goodbye])
-        #expect(harness.fleet.isEmpty)
+        #expect(harness.isEmpty)
     }
 
     @Test(arguments: [ControlCloseCode.framing, .text, .malformed, .tooBig])
@@ -288,7 +288,7 @@ import Testing
             for _ in 0..<20 { harness.receive(.unknown, on: device.control) }
             harness.pass(.seconds(1))
         }
-        #expect(harness.fleet.session(device.session)?.health == .whole)
+        #expect(harness.session(device.session)?.health == .whole)
     }
 
     @Test func stoppingEndsEverything() throws {
@@ -300,7 +300,7 @@ import Testing
         let actions = harness.drainActions()
         #expect(actions.closes == [.nodeStopping, .nodeStopping, .nodeStopping])
         #expect(actions.endings == [.nodeStopped, .nodeStopped])
-        #expect(harness.fleet.isEmpty)
+        #expect(harness.isEmpty)
         _ = harness.openControl()
         #expect(harness.drainActions().closes == [.nodeStopping])
     }
@@ -309,8 +309,8 @@ import Testing
         let harness = FleetHarness()
         let device = try harness.join("d")
         harness.fleet.pathChanged(device.data, peer: FleetHarness.client)
-        #expect(harness.fleet.session(device.session)?.migrations == 1)
-        #expect(harness.fleet.session(device.session)?.quicRemoteAddress == FleetHarness.client)
+        #expect(harness.session(device.session)?.migrations == 1)
+        #expect(harness.session(device.session)?.quicRemoteAddress == FleetHarness.client)
     }
 
     @Test func loadReportsAreKeptAndTold() throws {
@@ -326,6 +326,6 @@ import Testing
         }
         #expect(load.sessionID == device.session)
         #expect(load.receivedAt == harness.moment.wall)
-        #expect(harness.fleet.session(device.session)?.load?.activeConns == 2)
+        #expect(harness.session(device.session)?.load?.activeConns == 2)
     }
 }
