@@ -1,6 +1,7 @@
 import DeviceProtocol
 import Domain
 import Fleet
+import TestKit
 import Testing
 
 /// A fleet with a clock that tests move, and data loops that do what they are told.

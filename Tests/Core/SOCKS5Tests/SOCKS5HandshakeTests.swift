@@ -1,5 +1,6 @@
 import Domain
 import SOCKS5
+import TestKit
 import Testing
 
 /// One conversation: what the client sends, and what the machine does about it.
@@ -190,8 +191,8 @@ let conversations: [Conversation] = [
     }
 
     @Test func mutatedConversationsAlwaysEndOrWait() {
-        let seed = testSeed()
-        var random = SeededRandom(seed: seed)
+        var random = SeededRandom.ofEnvironment()
+        let seed = random.seed
         for _ in 0..<5_000 {
             guard var input = conversations.randomElement(using: &random)?.input else { return }
             for _ in 0..<Int.random(in: 0...4, using: &random) where !input.isEmpty {
