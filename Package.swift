@@ -151,6 +151,13 @@ let package = Package(
             uses: ["Domain", "EventLoop", "Observability", "SOCKS5", "Fleet", "DataPlane", "DevicePlane"],
             packages: [logging]),
         service(
+            "DeviceAgent",
+            uses: [
+                "Domain", "EventLoop", "Observability", "TLS", "QUIC", "HTTP1", "WebSocket", "HTTPServer",
+                "DeviceProtocol", "ControlWire", "DataPath",
+            ],
+            packages: [logging, deques]),
+        service(
             "Store", uses: ["Domain", "EventLoop", "Observability", "Postgres", "JSON"],
             packages: [logging, deques]),
         service(
@@ -171,10 +178,7 @@ let package = Package(
             packages: [arguments, logging]),
         app(
             "PopDevice",
-            uses: [
-                "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "HTTP1", "WebSocket",
-                "HTTPServer", "DeviceProtocol", "ControlWire", "DataPath",
-            ],
+            uses: ["Domain", "EventLoop", "Observability", "TLS", "JSON", "DeviceProtocol", "DeviceAgent"],
             packages: [arguments, logging]),
         app(
             "PopCtl", uses: ["Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer"],
@@ -207,13 +211,18 @@ let package = Package(
             uses: ["Domain", "EventLoop", "HTTP1", "WebSocket", "TLS", "HTTPServer", "TestKit"]),
         tests("Services", "DataPathTests", uses: ["Domain", "EventLoop", "QUIC", "DataPath"]),
         tests(
+            "Services", "DeviceAgentTests",
+            uses: ["Domain", "EventLoop", "DeviceProtocol", "DeviceAgent", "TestKit"]),
+        tests(
             "Services", "StoreTests",
             uses: ["Domain", "EventLoop", "Postgres", "JSON", "Store", "TemporaryPostgres"]),
         tests(
             "Services", "AdminAPITests",
             uses: ["Domain", "HTTP1", "HTTPServer", "JSON", "Store", "Fleet", "AdminAPI"]),
         tests("Apps", "PopNodeTests", uses: ["Domain", "PopNode"]),
-        tests("Apps", "PopDeviceTests", uses: ["Domain", "PopDevice"]),
+        tests(
+            "Apps", "PopDeviceTests",
+            uses: ["Domain", "DeviceProtocol", "DeviceAgent", "PopDevice"]),
         tests("Apps", "PopCtlTests", uses: ["Domain", "PopCtl"]),
         tests("", "TidyTests", uses: []),
     ],

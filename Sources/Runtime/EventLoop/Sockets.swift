@@ -115,15 +115,19 @@ package enum Sockets {
 package enum Errno {
     package static let interrupted: Int32 = 4
     package static let again: Int32 = 11
+    package static let outOfMemory: Int32 = 12
     package static let tooManyFilesInSystem: Int32 = 23
     package static let tooManyFiles: Int32 = 24
+    package static let noSpace: Int32 = 28
     package static let brokenPipe: Int32 = 32
     package static let protocolError: Int32 = 71
     package static let messageTooLong: Int32 = 90
     package static let addressInUse: Int32 = 98
+    package static let addressNotAvailable: Int32 = 99
     package static let networkUnreachable: Int32 = 101
     package static let connectionAborted: Int32 = 103
     package static let connectionReset: Int32 = 104
+    package static let noBufferSpace: Int32 = 105
     package static let timedOut: Int32 = 110
     package static let connectionRefused: Int32 = 111
     package static let hostUnreachable: Int32 = 113
