@@ -1,0 +1,101 @@
+internal import Domain
+package import EventLoop
+package import Logging
+
+/// The store as its users have it: belongs to the control loop, speaks to the store's thread by mailbox.
+package final class StoreClient: StorePort {
+    package private(set) var health = StoreHealth()
+    /// Called when `health` has changed.
+    package var healthChanged: ((StoreHealth) -> Void)?
+
+    private let loop: EventLoop
+    private let commands: Mailbox<StoreCommand>
+    private let thread: LoopThread
+    private let patience: Duration
+    private var nextNumber: UInt64 = 0
+    private var waitingStarts: [UInt64: () -> Void] = [:]
+    private var questions: [UInt64: Question] = [:]
+    private var isStopped = false
+
+    private struct Question {
+        let answer: (Result<StoreAnswer, StoreFailure>) -> Void
+        let timer: LoopTimer
+    }
+
+    /// Questions at once; more would only wait longer than their asker does.
+    private static let maximumQuestions = 10_000
+
+    /// Starts the store's thread. It needs no database to start: it connects, and goes on trying.
+    package init(
+        on loop: EventLoop, _ configuration: StoreConfiguration, log: Logger
+    ) throws(SystemError) {
+        self.loop = loop
+        let commands = try Mailbox<StoreCommand>()
+        let replies = try Mailbox<StoreReply>()
+        self.commands = commands
+        // The store's own bounds come first; this one stands for a thread that has no time at all.
+        patience = configuration.queryTimeout + .seconds(1)
+        thread = try LoopThread(name: "store") {
+            StoreThread.run(configuration, log, commands, replies)
+        }
+        try loop.attach(replies) { [weak self] reply in self?.receive(reply) }
+    }
+
+    package func record(_ event: StoreEvent) {
+        commands.send(.record(event))
+    }
+
+    package func startSession(_ record: SessionRecord, durable: @escaping () -> Void) {
+        nextNumber += 1
+        waitingStarts[nextNumber] = durable
+        commands.send(.record(.sessionStarted(record, acknowledgement: nextNumber)))
+    }
+
+    package func ask(
+        _ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
+    ) {
+        guard !isStopped, questions.count < Self.maximumQuestions else {
+            let cause = isStopped ? "the store has stopped" : "too many queries at once"
+            return loop.atEndOfBatch { answer(.failure(.unavailable(cause))) }
+        }
+        nextNumber += 1
+        let number = nextNumber
+        let timer = loop.makeTimer { [weak self] in
+            self?.settle(number, .failure(.unavailable("no answer in time")))
+        }
+        timer.arm(at: loop.now + patience)
+        questions[number] = Question(answer: answer, timer: timer)
+        commands.send(.ask(number, query))
+    }
+
+    /// Writes what waits and says that the node is down; blocks until that is done or `limit` is over, and
+    /// ends the thread. Questions still open are answered with `unavailable`.
+    package func stop(within limit: Duration = .seconds(5)) {
+        guard !isStopped else { return }
+        isStopped = true
+        commands.send(.stop(within: limit))
+        thread.join()
+        for number in Array(questions.keys) {
+            settle(number, .failure(.unavailable("the store has stopped")))
+        }
+        waitingStarts = [:]
+    }
+
+    private func receive(_ reply: StoreReply) {
+        switch reply {
+        case .durable(let numbers):
+            for number in numbers { waitingStarts.removeValue(forKey: number)?() }
+        case .answer(let number, let result):
+            settle(number, result)
+        case .health(let health):
+            self.health = health
+            healthChanged?(health)
+        }
+    }
+
+    private func settle(_ number: UInt64, _ result: Result<StoreAnswer, StoreFailure>) {
+        guard let question = questions.removeValue(forKey: number) else { return }
+        question.timer.cancel()
+        question.answer(result)
+    }
+}

@@ -1,0 +1,105 @@
+internal import Domain
+internal import EventLoop
+internal import Logging
+internal import Postgres
+
+/// Control loop to store thread.
+enum StoreCommand: Sendable {
+    case record(StoreEvent)
+    case ask(UInt64, StoreQuery)
+    /// Write what waits, not longer than this, and end.
+    case stop(within: Duration)
+}
+
+/// Store thread to control loop.
+enum StoreReply: Sendable {
+    case durable([UInt64])
+    case answer(UInt64, Result<StoreAnswer, StoreFailure>)
+    case health(StoreHealth)
+}
+
+/// What runs on the store's thread: the loop, the writer, the readers, and the way to them.
+final class StoreThread {
+    private let loop: EventLoop
+    private let writer: StoreWriter
+    private let reader: StoreReader
+    private let replies: Mailbox<StoreReply>
+    private var healthTimer: LoopTimer?
+    private var isHealthStale = false
+
+    /// Counts change with every event; they are told at most this often, a lost connection at once.
+    private static let healthInterval = Duration.milliseconds(250)
+
+    /// Runs until a stop command is done.
+    static func run(
+        _ configuration: StoreConfiguration, _ log: Logger, _ commands: Mailbox<StoreCommand>,
+        _ replies: Mailbox<StoreReply>
+    ) {
+        do {
+            let thread = try StoreThread(configuration, log, commands, replies)
+            thread.serve()
+        } catch {
+            log.critical("the store's loop could not be made", metadata: ["error": "\(error)"])
+            replies.send(.health(StoreHealth(failure: error.description)))
+        }
+    }
+
+    private init(
+        _ configuration: StoreConfiguration, _ log: Logger, _ commands: Mailbox<StoreCommand>,
+        _ replies: Mailbox<StoreReply>
+    ) throws(SystemError) {
+        loop = try EventLoop()
+        self.replies = replies
+        var random = SystemRandom()
+        let node = NodeLife(record: configuration.node, incarnation: SessionID(using: &random))
+        writer = StoreWriter(on: loop, configuration, node, log)
+        reader = StoreReader(
+            on: loop,
+            PostgresConfiguration(
+                connectionString: configuration.databaseURL, applicationName: "pop-node reader",
+                statementTimeout: configuration.queryTimeout,
+                answerTimeout: configuration.queryTimeout + .seconds(2)),
+            connections: max(1, configuration.poolSize - 1))
+        healthTimer = loop.makeTimer { [weak self] in self?.tellHealth() }
+        writer.committed = { replies.send(.durable($0)) }
+        writer.changed = { [weak self] in self?.healthChanged() }
+        try loop.attach(commands) { [weak self] command in self?.handle(command) }
+        writer.open()
+        reader.open()
+    }
+
+    private func serve() {
+        loop.run()
+    }
+
+    private func handle(_ command: StoreCommand) {
+        switch command {
+        case .record(let event):
+            writer.append(event)
+        case .ask(let id, let query):
+            guard writer.isPrepared else {
+                let cause = writer.health.failure ?? "the store is starting"
+                return replies.send(.answer(id, .failure(.unavailable(cause))))
+            }
+            reader.answer(query) { [replies] result in replies.send(.answer(id, result)) }
+        case .stop(let patience):
+            writer.stop(within: patience) { [self] in
+                reader.close()
+                loop.stop()
+            }
+        }
+    }
+
+    private var toldConnected = false
+
+    private func healthChanged() {
+        if writer.health.isConnected != toldConnected { return tellHealth() }
+        guard healthTimer?.isArmed != true else { return }
+        healthTimer?.arm(at: loop.now + Self.healthInterval)
+    }
+
+    private func tellHealth() {
+        toldConnected = writer.health.isConnected
+        replies.send(.health(writer.health))
+    }
+}

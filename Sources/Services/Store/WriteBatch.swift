@@ -1,0 +1,92 @@
+internal import Domain
+internal import Postgres
+
+/// Events that are written in one transaction, as one set a table.
+///
+/// Sets are written in an order in which an event finds what it builds on: starts, updates, states, load,
+/// ends, conns, the node. Every statement can be said twice with the effect of once.
+struct WriteBatch {
+    let events: [StoreEvent]
+
+    /// What the starts in here are acknowledged with.
+    var acknowledgements: [UInt64] {
+        events.compactMap { event in
+            if case .sessionStarted(_, let acknowledgement) = event { acknowledgement } else { nil }
+        }
+    }
+
+    /// The two halves of a batch in which one event is at fault; nil when there is only that one.
+    var halves: (WriteBatch, WriteBatch)? {
+        guard events.count > 1 else { return nil }
+        let middle = events.count / 2
+        return (WriteBatch(events: Array(events[..<middle])), WriteBatch(events: Array(events[middle...])))
+    }
+
+    func statements(for node: NodeLife) -> [PostgresStatement] {
+        var starts: [SessionRecord] = []
+        var updates: [SessionUpdate] = []
+        var states: [DeviceState] = []
+        var loads: [LoadSample] = []
+        var ends: [SessionEnd] = []
+        var conns: [ConnRecord] = []
+        var samples: [NodeSample] = []
+        for event in events {
+            switch event {
+            case .sessionStarted(let record, _): starts.append(record)
+            case .sessionUpdated(let update): updates.append(update)
+            case .deviceState(let state): states.append(state)
+            case .loadReport(let sample): loads.append(sample)
+            case .sessionEnded(let end): ends.append(end)
+            case .connEnded(let conn): conns.append(conn)
+            case .nodeSample(let sample): samples.append(sample)
+            // The lease carries the state.
+            case .nodeState: break
+            }
+        }
+        var statements: [PostgresStatement] = []
+        if !starts.isEmpty {
+            statements.append(SessionWrites.insertSessions(starts, node))
+            statements.append(SessionWrites.takeDevices(newest(starts), node))
+        }
+        if !updates.isEmpty { statements.append(SessionWrites.update(updates)) }
+        if !states.isEmpty { statements.append(SessionWrites.setStates(states)) }
+        if !loads.isEmpty {
+            statements.append(LoadWrites.insertLoad(loads, node))
+            statements.append(LoadWrites.setLatestLoad(latest(loads)))
+        }
+        if !ends.isEmpty {
+            statements.append(SessionWrites.end(ends))
+            statements.append(SessionWrites.releaseDevices(ends))
+        }
+        if !conns.isEmpty { statements.append(LoadWrites.insertConns(conns, node)) }
+        if let last = samples.last {
+            statements.append(LoadWrites.insertNodeLoad(samples, node))
+            statements.append(LoadWrites.setNode(last, node))
+        }
+        return statements
+    }
+
+    /// One row can be changed once by a statement: a device's newest session stands for it.
+    private func newest(_ starts: [SessionRecord]) -> [SessionRecord] {
+        var byDevice: [DeviceID: SessionRecord] = [:]
+        for start in starts {
+            if let other = byDevice[start.deviceID], other.sessionEpoch >= start.sessionEpoch { continue }
+            byDevice[start.deviceID] = start
+        }
+        return byDevice.values.sorted { $0.deviceID < $1.deviceID }
+    }
+
+    private func latest(_ loads: [LoadSample]) -> [LoadSample] {
+        var bySession: [SessionID: LoadSample] = [:]
+        for load in loads { bySession[load.sessionID] = load }
+        return bySession.values.sorted { $0.deviceID < $1.deviceID }
+    }
+}
+
+/// One life of a node: its id alone does not tell a restarted node from its predecessor.
+struct NodeLife {
+    let record: NodeRecord
+    let incarnation: SessionID
+
+    var nodeID: PostgresParameter { .text(record.nodeID.description) }
+}
