@@ -12,7 +12,7 @@ extension Fleet {
     package mutating func open(
         _ request: ConnRequest, at moment: Moment, using random: inout some RandomNumberGenerator
     ) -> Placement? {
-        guard availability == .active, !isStopping, let picked = candidates.first?.id,
+        guard nodeState == .active, !isStopping, let picked = candidates.first?.id,
             let session = sessions[picked], let data = session.data
         else { return nil }
         let conn = Conn(
@@ -55,7 +55,7 @@ extension Fleet {
 
     /// Sends a conn that its device has no room for to another one.
     private mutating func retry(_ conn: Conn) -> Bool {
-        guard conn.asked.count < FleetLimits.openAttempts, availability == .active, !isStopping,
+        guard conn.asked.count < FleetLimits.openAttempts, nodeState == .active, !isStopping,
             let next = pick(except: conn.asked), let session = sessions[next], let data = session.data
         else { return false }
         sessions[conn.session]?.conns.remove(conn.id)

@@ -18,9 +18,9 @@ struct DrainProgress {
 extension Fleet {
     /// Cordons the node, or lifts the cordon; a drain in progress is not touched.
     package mutating func setEligible(_ isEligible: Bool) {
-        switch (availability, isEligible) {
-        case (.active, false): setAvailability(.cordoned)
-        case (.cordoned, true): setAvailability(.active)
+        switch (nodeState, isEligible) {
+        case (.active, false): setNodeState(.cordoned)
+        case (.cordoned, true): setNodeState(.active)
         default: break
         }
     }
@@ -31,12 +31,12 @@ extension Fleet {
         drain.deadline = moment.now + request.deadline
         let wait = request.deadline.nanoseconds / 1_000
         drain.deadlineAt = WallTime(microseconds: moment.wall.microseconds &+ wait)
-        if availability != .draining {
+        if nodeState != .draining {
             drain.startedAt = moment.wall
             drain.devicesTotal = sessionCount
             drain.connsCut = 0
             drain.state = .handover
-            setAvailability(.draining)
+            setNodeState(.draining)
         }
         // Sorted, so that the same fleet is drained in the same order.
         let order = sessions.values.filter { $0.ending == nil }.sorted { $0.epoch < $1.epoch }.map(\.id)
@@ -58,7 +58,7 @@ extension Fleet {
 
     /// Ends the drain: nobody else is told to leave, and the devices that are still here stay usable.
     package mutating func cancelDrain(staysCordoned: Bool) {
-        guard availability == .draining || availability == .drained else {
+        guard nodeState == .draining || nodeState == .drained else {
             if !staysCordoned { setEligible(true) }
             return
         }
@@ -71,11 +71,11 @@ extension Fleet {
             rank(session.id)
             tellUpdated(session.id)
         }
-        setAvailability(staysCordoned ? .cordoned : .active)
+        setNodeState(staysCordoned ? .cordoned : .active)
     }
 
     package var drainSnapshot: DrainSnapshot {
-        let isRunning = availability == .draining
+        let isRunning = nodeState == .draining
         let remaining = isRunning ? sessionCount : 0
         var state = drain.state
         if isRunning, remaining > 0, connCount == 0 { state = .settling }
@@ -102,14 +102,14 @@ extension Fleet {
     }
 
     mutating func checkDrained() {
-        guard availability == .draining, sessions.isEmpty else { return }
+        guard nodeState == .draining, sessions.isEmpty else { return }
         drain.state = .drained
-        setAvailability(.drained)
+        setNodeState(.drained)
     }
 
-    private mutating func setAvailability(_ new: NodeAvailability) {
-        guard availability != new else { return }
-        availability = new
-        actions.append(.availabilityChanged(new))
+    private mutating func setNodeState(_ new: NodeState) {
+        guard nodeState != new else { return }
+        nodeState = new
+        actions.append(.nodeStateChanged(new))
     }
 }

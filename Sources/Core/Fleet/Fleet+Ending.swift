@@ -35,7 +35,7 @@ extension Fleet {
         endingSessions -= 1
         sessionDeadlines.remove(id)
         actions.append(.sessionEnded(session.snapshot, ending.reason, at: ending.at))
-        if availability == .draining { checkDrained() }
+        if nodeState == .draining { checkDrained() }
     }
 
     // MARK: Orders
@@ -68,7 +68,7 @@ extension Fleet {
         at moment: Moment
     ) -> Bool {
         var found = current[device].map { [$0] } ?? []
-        if availability != .active || drain.sessionsMayLinger {
+        if nodeState != .active || drain.sessionsMayLinger {
             // Sessions that have been told to leave are not the current one; they are looked for only then.
             found += sessions.values.lazy.filter { $0.deviceID == device && !found.contains($0.id) }.map(\.id)
         }

@@ -91,7 +91,7 @@ extension Fleet {
             resume(resumed, registration, on: id, at: moment, using: &random)
             return
         }
-        guard availability == .active else {
+        guard nodeState == .active else {
             refuse(id, .draining, .tryLater, "the node takes no new devices", at: moment)
             return
         }

@@ -45,7 +45,7 @@ package struct Fleet: ~Copyable {
     /// Epochs known to lie ahead of this node's clock, e.g. given by a node whose clock runs fast.
     var epochsAhead: [DeviceID: UInt64] = [:]
 
-    package internal(set) var availability = NodeAvailability.active
+    package internal(set) var nodeState = NodeState.active
     var drain = DrainProgress()
     package internal(set) var isStopping = false
 

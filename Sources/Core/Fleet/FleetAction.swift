@@ -55,7 +55,7 @@ package enum FleetAction: Sendable, Equatable {
     case connOpened(ConnSnapshot)
     /// Told once for every conn, also for those that never opened.
     case connEnded(ConnSnapshot, CloseReason, at: WallTime)
-    case availabilityChanged(NodeAvailability)
+    case nodeStateChanged(NodeState)
 }
 
 /// What a client's conn needs of a device.

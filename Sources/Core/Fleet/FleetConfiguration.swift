@@ -92,14 +92,3 @@ package struct Moment: Sendable, Hashable {
         self.wall = wall
     }
 }
-
-/// Whether this node takes devices and conns.
-package enum NodeAvailability: String, Sendable, Hashable, CaseIterable {
-    case active
-    /// Nothing new; what is there is not touched.
-    case cordoned
-    /// Nothing new; devices have been told to leave.
-    case draining
-    /// Draining has ended: no device is left.
-    case drained
-}

@@ -10,7 +10,7 @@ import Testing
         let placement = try harness.openConn()
         harness.fleet.startDrain(DrainRequest(deadline: .seconds(60), reason: "update"), at: harness.moment)
         let actions = harness.drainActions()
-        #expect(actions.first == .availabilityChanged(.draining))
+        #expect(actions.first == .nodeStateChanged(.draining))
         #expect(
             actions.sent == [
                 .drain(
@@ -24,7 +24,7 @@ import Testing
         let last = harness.receive(.goodbye(reason: "drained"), on: device.control)
         #expect(last.closes == [.normal])
         #expect(last.endings == [.drained])
-        #expect(last.last == .availabilityChanged(.drained))
+        #expect(last.last == .nodeStateChanged(.drained))
         #expect(harness.drainSnapshot.state == .drained)
         #expect(harness.drainSnapshot.devicesMoved == 1)
     }
@@ -42,7 +42,7 @@ import Testing
             actions.contains(.closeData(device.data, code: DataPlaneError.drained, reason: .nodeDrained)))
         #expect(harness.connEnds(placement.connID, .nodeDrained).endings == [.drained])
         #expect(harness.drainSnapshot.connsCut == 1)
-        #expect(harness.availability == .drained)
+        #expect(harness.nodeState == .drained)
     }
 
     @Test func aDrainingNodeTakesResumesOnly() throws {
@@ -68,7 +68,7 @@ import Testing
         let harness = FleetHarness()
         let device = try harness.join("d")
         harness.fleet.setEligible(false)
-        #expect(harness.drainActions() == [.availabilityChanged(.cordoned)])
+        #expect(harness.drainActions() == [.nodeStateChanged(.cordoned)])
         #expect(try harness.open() == nil)
         #expect(try harness.register("new").1.status == .draining)
         #expect(try harness.register("d", resuming: device.session).1.resumed)
@@ -94,7 +94,7 @@ import Testing
         harness.fleet.startDrain(DrainRequest(deadline: .seconds(60)), at: harness.moment)
         harness.fleet.cancelDrain(staysCordoned: false)
         harness.drainActions()
-        #expect(harness.availability == .active)
+        #expect(harness.nodeState == .active)
         #expect(harness.drainSnapshot.state == .canceled)
         harness.connEnds(try harness.openConn().connID)
         #expect(harness.pass(.seconds(61)).closes.isEmpty)
@@ -109,10 +109,10 @@ import Testing
     @Test func anEmptyNodeIsDrainedAtOnce() {
         let harness = FleetHarness()
         harness.fleet.startDrain(DrainRequest(), at: harness.moment)
-        #expect(harness.availability == .drained)
+        #expect(harness.nodeState == .drained)
         harness.fleet.cancelDrain(staysCordoned: true)
-        #expect(harness.availability == .cordoned)
+        #expect(harness.nodeState == .cordoned)
         harness.fleet.cancelDrain(staysCordoned: false)
-        #expect(harness.availability == .active)
+        #expect(harness.nodeState == .active)
     }
 }

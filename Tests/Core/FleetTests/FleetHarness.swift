@@ -40,7 +40,7 @@ final class FleetHarness {
     // MARK: What expectations read: they copy what they are given, and a fleet can't be copied.
 
     var isEmpty: Bool { fleet.isEmpty }
-    var availability: NodeAvailability { fleet.availability }
+    var nodeState: NodeState { fleet.nodeState }
     var drainSnapshot: DrainSnapshot { fleet.drainSnapshot }
     var sessionCount: Int { fleet.sessionCount }
     func session(_ id: SessionID) -> SessionSnapshot? { fleet.session(id) }

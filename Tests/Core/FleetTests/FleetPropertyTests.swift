@@ -245,7 +245,7 @@ private final class FleetWorld {
             epochs[session.deviceID] = session.epoch
         case .sessionEnded(let session, _, _):
             if !endedSessions.insert(session.sessionID).inserted { fault = "a session ended twice" }
-        case .sessionUpdated, .recordOverdue, .loadReported, .connOpened, .availabilityChanged:
+        case .sessionUpdated, .recordOverdue, .loadReported, .connOpened, .nodeStateChanged:
             break
         }
     }

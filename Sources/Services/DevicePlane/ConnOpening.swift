@@ -1,0 +1,34 @@
+package import Domain
+package import Fleet
+
+/// A client's wish for a conn, with what its protocol says in either case.
+package struct ConnOpening {
+    package var request: ConnRequest
+    /// What the client sent after its request.
+    package var earlyBytes: [UInt8]
+    /// Ends the conn when no byte has moved for this long; nil for never.
+    package var idleTimeout: Duration?
+    package var successReply: (Placement) -> [UInt8]
+    package var failureReply: (OpenError) -> [UInt8]
+
+    package init(
+        request: ConnRequest, earlyBytes: [UInt8], idleTimeout: Duration?,
+        successReply: @escaping (Placement) -> [UInt8], failureReply: @escaping (OpenError) -> [UInt8]
+    ) {
+        self.request = request
+        self.earlyBytes = earlyBytes
+        self.idleTimeout = idleTimeout
+        self.successReply = successReply
+        self.failureReply = failureReply
+    }
+}
+
+/// What became of a ``ConnOpening``.
+package enum ConnOpeningResult: Sendable, Hashable {
+    /// The data loop owns the client's socket; the rest is its and the device plane's.
+    case placed(Placement)
+    /// No device fits; the socket is still the caller's.
+    case noDevice
+    /// The caller had no socket to give.
+    case abandoned
+}

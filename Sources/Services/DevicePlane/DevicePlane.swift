@@ -1,0 +1,365 @@
+internal import ControlWire
+package import DataPlane
+internal import DeviceProtocol
+package import Domain
+package import EventLoop
+package import Fleet
+package import Logging
+
+/// The control loop's half of the device plane: drives the ``Fleet`` and does what it says.
+///
+/// Control connections, data loops and ingresses call in; everything happens on the control loop.
+package final class DevicePlane {
+    package weak var observer: (any DevicePlaneObserver)?
+
+    private let loop: EventLoop
+    private let dataLoops: [Mailbox<DataCommand>]
+    private let logger: Logger
+    private var random = SystemRandom()
+    private var fleet: Fleet
+    private var timer: LoopTimer?
+
+    private var transports: [ControlID: any ControlTransport] = [:]
+    private var lastControl: UInt64 = 0
+    /// What the clients of conns that wait for their device are told if that fails.
+    private var failureReplies: [ConnID: (OpenError) -> [UInt8]] = [:]
+    private var isPerforming = false
+    private var whenStopped: (() -> Void)?
+
+    package init(
+        on loop: EventLoop, configuration: FleetConfiguration, dataLoops: [Mailbox<DataCommand>],
+        logger: Logger
+    ) {
+        self.loop = loop
+        self.dataLoops = dataLoops
+        self.logger = logger
+        fleet = Fleet(configuration: configuration)
+        timer = loop.makeTimer { [weak self] in self?.expire() }
+    }
+
+    private var moment: Moment { Moment(now: loop.now, wall: SystemClock.wall) }
+
+    package var configuration: FleetConfiguration { fleet.configuration }
+
+    /// Changes what devices are told from now on, e.g. after the data loops are bound or a new certificate.
+    package func reconfigure(_ configuration: FleetConfiguration) {
+        fleet.reconfigure(configuration)
+        settle()
+    }
+
+    // MARK: Control connections
+
+    /// Whether another control connection may be opened.
+    package var hasRoom: Bool {
+        transports.count
+            < fleet.configuration.maximumDevices + DevicePlaneLimits.controlConnectionsAboveDevices
+    }
+
+    /// A control connection has been upgraded; held until it is closed.
+    package func opened(
+        _ transport: any ControlTransport, peer: SocketAddress, identity: DeviceID?
+    ) -> ControlID {
+        lastControl += 1
+        let id = ControlID(serial: lastControl)
+        transports[id] = transport
+        fleet.controlOpened(id, peer: peer, identity: identity, at: moment)
+        settle()
+        return id
+    }
+
+    /// A binary WebSocket message has arrived.
+    package func received(_ message: [UInt8], on id: ControlID) {
+        let moment = moment
+        var reader = ControlFrameReader(message)
+        do {
+            while transports[id] != nil, let frame = try reader.next() {
+                fleet.receive(try ControlCodec.decode(frame), on: id, at: moment, using: &random)
+                settle()
+            }
+        } catch let violation as ControlFramingViolation {
+            violated(violation.closeCode, "\(violation)", on: id)
+        } catch let error as WireError {
+            violated(error.closeCode, "\(error)", on: id)
+        } catch {
+            violated(ControlCloseCode.framing.rawValue, "\(error)", on: id)
+        }
+        settle()
+    }
+
+    /// The WebSocket's rules were broken: `code` is the answer.
+    package func violated(_ code: UInt16, _ reason: String, on id: ControlID) {
+        let known = ControlCloseCode(rawValue: code) ?? .framing
+        fleet.controlViolated(id, known, reason: reason, at: moment)
+        settle()
+    }
+
+    /// The connection is gone, with or without a close of the device's.
+    package func closed(_ id: ControlID) {
+        guard transports.removeValue(forKey: id) != nil else { return }
+        fleet.controlClosed(id, at: moment)
+        settle()
+    }
+
+    package func measured(roundTrip: Duration, on id: ControlID) {
+        fleet.measured(roundTrip: roundTrip, on: id)
+        settle()
+    }
+
+    // MARK: Data loops
+
+    /// Takes what a data loop tells.
+    package func receive(_ event: DataEvent) {
+        switch event {
+        case .ready, .failed, .stopped:
+            // The composition's business: addresses and the life of loops.
+            return
+        case .hello(let connection, let peer, let sessionID, let dataToken):
+            fleet.helloReceived(
+                connection, peer: peer, sessionID: sessionID, dataToken: dataToken, at: moment)
+        case .connectionClosed(let connection, _):
+            fleet.dataClosed(connection, at: moment)
+        case .pathChanged(let connection, let peer):
+            fleet.pathChanged(connection, peer: peer)
+        case .released(let pending):
+            command(.expect(pending), on: pending.connection)
+            fleet.connMoved(pending.connID, at: moment)
+        case .connOpened(let conn, let resolvedAddress):
+            failureReplies[conn] = nil
+            fleet.connOpened(conn, resolvedAddress: resolvedAddress, at: moment)
+        case .connEnded(let progress, let reason):
+            failureReplies[progress.connID] = nil
+            fleet.connEnded(
+                progress.connID, bytesSent: progress.bytesSent, bytesReceived: progress.bytesReceived,
+                reason: reason, at: moment)
+        case .progress(let counts):
+            let moment = moment
+            for count in counts {
+                fleet.connProgressed(
+                    count.connID, bytesSent: count.bytesSent, bytesReceived: count.bytesReceived, at: moment)
+            }
+        }
+        settle()
+    }
+
+    private func command(_ command: DataCommand, on connection: DataConnectionID) {
+        guard dataLoops.indices.contains(connection.loop) else { return }
+        dataLoops[connection.loop].send(command)
+    }
+
+    // MARK: Conns
+
+    /// Finds a device for a client and has the target opened.
+    ///
+    /// - Parameter handOver: called once a device is found; gives the client's socket away, or nil when it is
+    ///   gone.
+    package func openConn(_ opening: ConnOpening, handOver: () -> Int32?) -> ConnOpeningResult {
+        let moment = moment
+        guard let placement = fleet.open(opening.request, at: moment, using: &random) else {
+            return .noDevice
+        }
+        guard let descriptor = handOver() else {
+            fleet.connEnded(
+                placement.connID, bytesSent: 0, bytesReceived: 0, reason: .clientReset, at: moment)
+            settle()
+            return .abandoned
+        }
+        failureReplies[placement.connID] = opening.failureReply
+        let pending = PendingConn(
+            connID: placement.connID, connection: placement.connection, clientDescriptor: descriptor,
+            earlyBytes: opening.earlyBytes, successReply: opening.successReply(placement),
+            idleTimeout: opening.idleTimeout)
+        // Before the order goes out, so that the device's stream can't come first.
+        command(.expect(pending), on: placement.connection)
+        settle()
+        return .placed(placement)
+    }
+
+    /// Ends a conn on both sides; whether there is such a conn.
+    package func closeConn(_ id: ConnID, _ reason: CloseReason = .admin) -> Bool {
+        defer { settle() }
+        return fleet.closeConn(id, reason)
+    }
+
+    package func conn(_ id: ConnID) -> ConnSnapshot? { fleet.conn(id) }
+    /// All conns, in no order.
+    package var conns: [ConnSnapshot] { fleet.connSnapshots }
+    package var connCount: Int { fleet.connCount }
+
+    // MARK: Devices
+
+    /// The current session of a device; nil when it is offline.
+    package func session(of device: DeviceID) -> SessionSnapshot? { fleet.session(of: device) }
+    package func session(_ id: SessionID) -> SessionSnapshot? { fleet.session(id) }
+    /// All live sessions, in no order.
+    package var sessions: [SessionSnapshot] { fleet.sessionSnapshots }
+    package var sessionCount: Int { fleet.sessionCount }
+
+    /// Ends a device's session with 4010; whether it was online.
+    package func disconnect(_ device: DeviceID) -> Bool {
+        defer { settle() }
+        return fleet.disconnect(device, at: moment)
+    }
+
+    /// Lets a device in, or ends its session with 4003 and keeps it out.
+    package func setEnabled(_ device: DeviceID, _ isEnabled: Bool) {
+        fleet.setEnabled(device, isEnabled, at: moment)
+        settle()
+    }
+
+    /// Ends a device's session with 4003 because its token is no longer good.
+    package func revoke(_ device: DeviceID) {
+        fleet.revoke(device, at: moment)
+        settle()
+    }
+
+    /// The database or another node knows of this epoch of the device.
+    package func learnEpoch(_ epoch: UInt64, of device: DeviceID) {
+        fleet.learnEpoch(epoch, of: device)
+    }
+
+    // MARK: The node
+
+    package var nodeState: NodeState { fleet.nodeState }
+    package var drainSnapshot: DrainSnapshot { fleet.drainSnapshot }
+
+    /// Cordons or uncordons the node.
+    package func setEligibility(_ isEligible: Bool) {
+        fleet.setEligible(isEligible)
+        settle()
+    }
+
+    package func startDrain(_ request: DrainRequest) {
+        fleet.startDrain(request, at: moment)
+        settle()
+    }
+
+    package func undrain(staysCordoned: Bool = false) {
+        fleet.cancelDrain(staysCordoned: staysCordoned)
+        settle()
+    }
+
+    /// Ends every session with 1001 and refuses new ones; `done` is called once all of it has been told,
+    /// within about two seconds. The data loops are stopped by whoever owns them, after that.
+    package func stop(_ done: @escaping () -> Void) {
+        whenStopped = done
+        fleet.stop(at: moment)
+        settle()
+    }
+
+    package var isStopping: Bool { fleet.isStopping }
+
+    // MARK: Doing what the fleet says
+
+    private func expire() {
+        fleet.expire(at: moment)
+        settle()
+    }
+
+    /// Performs all actions, also those that performing brings about, and arms the timer.
+    private func settle() {
+        guard !isPerforming else { return }
+        isPerforming = true
+        while true {
+            let actions = fleet.takeActions()
+            if actions.isEmpty { break }
+            for action in actions { perform(action) }
+        }
+        isPerforming = false
+        timer?.arm(at: fleet.nextDeadline)
+        if let whenStopped, fleet.isEmpty {
+            self.whenStopped = nil
+            whenStopped()
+        }
+    }
+
+    private func perform(_ action: FleetAction) {
+        switch action {
+        case .send(let id, let message):
+            send(message, on: id)
+        case .close(let id, let code, let reason):
+            logger.debug(
+                "closing a control connection",
+                metadata: ["code": "\(code.rawValue)", "reason": "\(reason)", "control": "\(id.serial)"])
+            transports.removeValue(forKey: id)?.close(code: code.rawValue, reason: reason)
+        case .acceptHello(let connection):
+            command(.acceptHello(connection), on: connection)
+        case .rejectHello(let connection):
+            command(.rejectHello(connection), on: connection)
+        case .closeData(let connection, let code, let reason):
+            command(.closeConnection(connection, code: code, reason: reason), on: connection)
+        case .moveConn(let id, let from, let to):
+            command(.reassign(id, to: to), on: from)
+            if from.loop == to.loop { fleet.connMoved(id, at: moment) }
+        case .failConn(let id, let connection, let error):
+            let reply = failureReplies.removeValue(forKey: id)?(error) ?? []
+            command(.fail(id, reply: reply), on: connection)
+        case .closeConn(let id, let connection, let reason):
+            failureReplies[id] = nil
+            command(.close(id, reason), on: connection)
+        default:
+            tell(action)
+        }
+    }
+
+    private func send(_ message: ControlMessage, on id: ControlID) {
+        guard let transport = transports[id] else { return }
+        transport.send(ControlFraming.encode(ControlCodec.encode(message)))
+        if case .heartbeatAck = message { transport.measureRoundTrip() }
+        guard transport.bufferedBytes > DevicePlaneLimits.outboundBytes else { return }
+        logger.warning("a device reads too slowly", metadata: ["control": "\(id.serial)"])
+        transports[id] = nil
+        transport.abort()
+        fleet.controlClosed(id, at: moment)
+    }
+
+    private func tell(_ action: FleetAction) {
+        switch action {
+        case .sessionStarted(let session):
+            started(session)
+        case .recordOverdue(let id):
+            logger.warning(
+                "a session's record is late, its device is answered without it",
+                metadata: ["session_id": "\(id)"])
+        case .sessionUpdated(let session):
+            observer?.sessionUpdated(session)
+        case .sessionEnded(let session, let reason, let at):
+            logger.info(
+                "session ended",
+                metadata: [
+                    "device_id": "\(session.deviceID)", "session_id": "\(session.sessionID)",
+                    "reason": "\(reason.rawValue)",
+                ])
+            observer?.sessionEnded(session, reason: reason, at: at)
+        case .loadReported(let load):
+            observer?.loadReported(load)
+        case .connOpened(let conn):
+            observer?.connOpened(conn)
+        case .connEnded(let conn, let reason, let at):
+            observer?.connEnded(conn, reason: reason, at: at)
+        case .nodeStateChanged(let state):
+            logger.notice("node state changed", metadata: ["state": "\(state.rawValue)"])
+            observer?.nodeStateChanged(state)
+        default:
+            return
+        }
+    }
+
+    private func started(_ session: SessionSnapshot) {
+        logger.info(
+            "session started",
+            metadata: [
+                "device_id": "\(session.deviceID)", "session_id": "\(session.sessionID)",
+                "remote_address": "\(session.remoteAddress)",
+            ])
+        let id = session.sessionID
+        guard let observer else {
+            fleet.sessionRecorded(id, at: moment)
+            return
+        }
+        observer.sessionStarted(session) { [weak self] in
+            guard let self else { return }
+            fleet.sessionRecorded(id, at: moment)
+            settle()
+        }
+    }
+}

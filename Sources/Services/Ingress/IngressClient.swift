@@ -1,0 +1,150 @@
+internal import DevicePlane
+internal import Domain
+internal import EventLoop
+internal import Fleet
+internal import Logging
+internal import Observability
+internal import SOCKS5
+
+/// One client until its conn is a data loop's: drives a ``SOCKS5Handshake`` over its socket.
+final class IngressClient: ByteStreamHandler {
+    private unowned let ingress: Ingress
+    private let peer: SocketAddress
+    private var handshake: SOCKS5Handshake
+    private var stream: TCPStream?
+    private var timer: LoopTimer?
+    private var user: String?
+
+    init(_ ingress: Ingress, peer: SocketAddress) {
+        self.ingress = ingress
+        self.peer = peer
+        handshake = SOCKS5Handshake(requiresPassword: ingress.authenticator.requiresPassword)
+    }
+
+    func start(_ descriptor: Int32) throws(SystemError) {
+        stream = try TCPStream(on: ingress.loop, adopting: descriptor, peer: peer, handler: self)
+        timer = ingress.loop.makeTimer { [weak self] in self?.timedOut() }
+        timer?.arm(at: ingress.loop.now + IngressLimits.handshakeTimeout)
+    }
+
+    /// Closes at once.
+    func drop() {
+        stream?.abort()
+        finish()
+    }
+
+    // MARK: Stream
+
+    func streamOpened(_ stream: any ByteStream) {}
+
+    func streamReceived(_ stream: any ByteStream, _ bytes: UnsafeRawBufferPointer) {
+        handshake.receive(bytes)
+        proceed()
+    }
+
+    func streamPeerFinished(_ stream: any ByteStream) {
+        // A client that ends before its request wants nothing.
+        ingress.metrics.failedHandshakes.add()
+        stream.closeWhenFlushed()
+        finish()
+    }
+
+    func streamDrained(_ stream: any ByteStream) {}
+
+    func streamEnded(_ stream: any ByteStream, error: (any Error)?) {
+        ingress.metrics.failedHandshakes.add()
+        finish()
+    }
+
+    private func timedOut() {
+        ingress.metrics.failedHandshakes.add()
+        drop()
+    }
+
+    private func finish() {
+        timer?.cancel()
+        timer = nil
+        stream = nil
+        ingress.finished(self)
+    }
+
+    // MARK: Handshake
+
+    private func proceed() {
+        while stream != nil {
+            switch handshake.nextAction() {
+            case .none:
+                return
+            case .send(let bytes):
+                stream?.write(bytes)
+            case .authenticate(let credentials):
+                authenticate(credentials)
+            case .request(let request, let earlyBytes):
+                stream?.pauseReading()
+                serve(request, earlyBytes)
+            case .reject(let error, let reply):
+                ingress.metrics.failedHandshakes.add()
+                ingress.logger.debug(
+                    "handshake rejected", metadata: ["client": "\(peer)", "error": "\(error)"])
+                close(after: reply)
+            }
+        }
+    }
+
+    private func authenticate(_ credentials: SOCKS5Credentials) {
+        stream?.pauseReading()
+        let credential = IngressCredential(
+            username: credentials.username, password: credentials.password, clientAddress: peer)
+        ingress.authenticator.authenticate(credential) { [weak self] admission in
+            guard let self, stream != nil else { return }
+            switch admission {
+            case .admitted(let user):
+                self.user = user
+                handshake.acceptCredentials()
+            case .refused:
+                ingress.metrics.failedLogins.add()
+                handshake.refuseCredentials()
+            }
+            stream?.resumeReading()
+            proceed()
+        }
+    }
+
+    private func close(after reply: [UInt8]) {
+        if !reply.isEmpty { stream?.write(reply) }
+        stream?.closeWhenFlushed()
+        finish()
+    }
+
+    private func refuse(_ code: SOCKS5ReplyCode) {
+        close(after: SOCKS5Reply(code).encoded)
+    }
+
+    // MARK: Request
+
+    private func serve(_ request: SOCKS5Request, _ earlyBytes: [UInt8]) {
+        guard request.command == .connect else { return refuse(.commandNotSupported) }
+        if case .address(let address) = request.target.host, address.isPrivate,
+            !ingress.configuration.allowsPrivateTargets
+        {
+            return refuse(.notAllowed)
+        }
+        let opening = ConnOpening(
+            request: ConnRequest(
+                user: user, clientProtocol: .socks5, clientAddress: peer, target: request.target,
+                connectTimeout: ingress.configuration.connectTimeout),
+            earlyBytes: earlyBytes, idleTimeout: ingress.configuration.idleTimeout,
+            successReply: { _ in SOCKS5Reply(.succeeded).encoded },
+            failureReply: { SOCKS5Reply(SOCKS5ReplyCode($0)).encoded })
+        switch ingress.plane.openConn(opening, handOver: { stream?.detach() }) {
+        case .placed:
+            ingress.metrics.placed.add()
+            finish()
+        case .noDevice:
+            ingress.metrics.withoutDevice.add()
+            refuse(.generalFailure)
+        case .abandoned:
+            drop()
+        }
+    }
+}
