@@ -137,7 +137,9 @@ let package = Package(
         service("DataPath", uses: ["Domain", "EventLoop", "QUIC"]),
         service(
             "DataPlane",
-            uses: ["Domain", "EventLoop", "Observability", "DeviceProtocol", "ControlWire", "QUIC", "DataPath"],
+            uses: [
+                "Domain", "EventLoop", "Observability", "DeviceProtocol", "ControlWire", "QUIC", "DataPath",
+            ],
             packages: [logging]),
         service(
             "DevicePlane",
@@ -222,7 +224,8 @@ let package = Package(
         tests("Apps", "PopNodeTests", uses: ["Domain", "PopNode"]),
         tests(
             "Apps", "PopDeviceTests",
-            uses: ["Domain", "DeviceProtocol", "DeviceAgent", "PopDevice"]),
+            uses: ["Domain", "EventLoop", "Observability", "DeviceProtocol", "DeviceAgent", "PopDevice"],
+            packages: [logging]),
         tests("Apps", "PopCtlTests", uses: ["Domain", "PopCtl"]),
         tests("", "TidyTests", uses: []),
     ],

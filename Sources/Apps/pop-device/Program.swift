@@ -1,4 +1,8 @@
+import PopDevice
+
 @main
 struct Main {
-    static func main() {}
+    static func main() {
+        DeviceProgram.main()
+    }
 }
