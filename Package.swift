@@ -227,6 +227,7 @@ let package = Package(
             uses: ["Domain", "EventLoop", "Observability", "DeviceProtocol", "DeviceAgent", "PopDevice"],
             packages: [logging]),
         tests("Apps", "PopCtlTests", uses: ["Domain", "PopCtl"]),
+        tests("Integration", "IntegrationTests", uses: ["pop-node", "pop-device", "popctl"]),
         tests("", "TidyTests", uses: []),
     ],
     swiftLanguageModes: [.v6],

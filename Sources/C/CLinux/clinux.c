@@ -158,9 +158,11 @@ ssize_t cl_send(int fd, const void *bytes, size_t count) {
     return long_result(send(fd, bytes, count, MSG_NOSIGNAL));
 }
 
-ssize_t cl_send2(int fd, const void *first, size_t first_count, const void *second, size_t second_count) {
-    struct iovec pieces[2] = {{(void *)first, first_count}, {(void *)second, second_count}};
-    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = second_count > 0 ? 2 : 1};
+ssize_t cl_send_pieces(int fd, const struct cl_piece *pieces, size_t count) {
+    struct iovec vector[CL_MAX_PIECES];
+    if (count > CL_MAX_PIECES) count = CL_MAX_PIECES;
+    for (size_t i = 0; i < count; i++) vector[i] = (struct iovec){(void *)pieces[i].bytes, pieces[i].count};
+    struct msghdr message = {.msg_iov = vector, .msg_iovlen = count};
     return long_result(sendmsg(fd, &message, MSG_NOSIGNAL));
 }
 

@@ -103,6 +103,25 @@ package enum Sockets {
         _ = cl_shutdown_write(descriptor)
     }
 
+    /// Reads into two pieces of memory, one after the other.
+    ///
+    /// - Returns: bytes read, 0 at the end of the stream, or `-errno`.
+    package static func read(
+        _ descriptor: Int32, _ first: UnsafeMutableRawBufferPointer, _ second: UnsafeMutableRawBufferPointer
+    ) -> Int {
+        cl_read2(descriptor, first.baseAddress, first.count, second.baseAddress, second.count)
+    }
+
+    /// Reads into `bytes`: bytes read, 0 at the end of the stream, or `-errno`.
+    package static func read(_ descriptor: Int32, _ bytes: UnsafeMutableRawBufferPointer) -> Int {
+        cl_read(descriptor, bytes.baseAddress, bytes.count)
+    }
+
+    /// Sends `bytes`: bytes taken, or `-errno`.
+    package static func send(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Int {
+        cl_send(descriptor, bytes.baseAddress, bytes.count)
+    }
+
     /// A pair of connected, non-blocking stream sockets.
     package static func pair() throws(SystemError) -> (Int32, Int32) {
         var descriptors: [Int32] = [0, 0]

@@ -29,7 +29,8 @@ package struct PendingConn: Sendable {
 /// Control loop to data loop.
 package enum DataCommand: Sendable {
     /// The hello's token was right: acknowledge it and take conns.
-    case acceptHello(DataConnectionID)
+    /// `capacity` is the most conns the device takes at once, 0 for no limit.
+    case acceptHello(DataConnectionID, capacity: UInt32)
     /// The hello's token was bad, used or expired: close with 0x101.
     case rejectHello(DataConnectionID)
     /// Close the connection with an application error code; its conns end with `reason`.
@@ -43,6 +44,8 @@ package enum DataCommand: Sendable {
     case reassign(ConnID, to: DataConnectionID)
     /// End a conn, pending or open, at once on both sides.
     case close(ConnID, CloseReason)
+    /// New handshakes get this certificate.
+    case useCertificate(certificatePEM: [UInt8], keyPEM: [UInt8])
     /// Close every connection with 0x100 and end the loop.
     case stop
 }
@@ -64,10 +67,6 @@ package struct ConnProgress: Sendable, Hashable {
 
 /// Data loop to control loop.
 package enum DataEvent: Sendable {
-    /// The loop serves: where its UDP socket is bound.
-    case ready(loop: Int, address: SocketAddress)
-    /// The loop could not start.
-    case failed(loop: Int, message: String)
     /// A device has shown its token on a new connection; answered with `acceptHello` or `rejectHello`.
     case hello(DataConnectionID, peer: SocketAddress, sessionID: [UInt8], dataToken: [UInt8])
     /// The connection is gone; told once for every connection that said hello. Its conns have been told before.

@@ -55,8 +55,15 @@ ssize_t cl_read(int fd, void *bytes, size_t count);
 ssize_t cl_write(int fd, const void *bytes, size_t count);
 /// send(2) with MSG_NOSIGNAL.
 ssize_t cl_send(int fd, const void *bytes, size_t count);
-/// sendmsg(2) of two pieces with MSG_NOSIGNAL.
-ssize_t cl_send2(int fd, const void *first, size_t first_count, const void *second, size_t second_count);
+struct cl_piece {
+    const void *bytes;
+    size_t count;
+};
+
+enum { CL_MAX_PIECES = 16 };
+
+/// sendmsg(2) of at most CL_MAX_PIECES pieces with MSG_NOSIGNAL.
+ssize_t cl_send_pieces(int fd, const struct cl_piece *pieces, size_t count);
 /// readv(2) into two pieces.
 ssize_t cl_read2(int fd, void *first, size_t first_count, void *second, size_t second_count);
 /// A non-blocking, close-on-exec TCP listener; v6 sockets are v6 only.

@@ -1,0 +1,113 @@
+internal import CLinux
+
+/// The chunks that bytes on their way to sockets are staged in, shared by all relays of a loop.
+///
+/// A relay takes chunks while bytes wait and gives them back when they are sent, so an idle conn holds none.
+package final class ChunkPool {
+    /// As much as one large `send` takes at once without falling out of the processor's cache.
+    static let chunkBytes = 256 << 10
+    /// Chunks kept for the next batch; more are given back to the system.
+    private static let keptChunks = 16
+
+    private var free: [UnsafeMutableRawPointer] = []
+
+    package init() {}
+
+    deinit {
+        for chunk in free { chunk.deallocate() }
+    }
+
+    func take() -> UnsafeMutableRawPointer {
+        free.popLast() ?? .allocate(byteCount: Self.chunkBytes, alignment: 64)
+    }
+
+    func give(_ chunk: UnsafeMutableRawPointer) {
+        if free.count < Self.keptChunks {
+            free.append(chunk)
+        } else {
+            chunk.deallocate()
+        }
+    }
+}
+
+/// Bytes that wait to be sent on one socket, in order.
+package struct StagingQueue: ~Copyable {
+    private let pool: ChunkPool
+    private var chunks: [UnsafeMutableRawPointer] = []
+    /// Bytes of the first chunk already sent.
+    private var head = 0
+    /// Bytes of the last chunk filled.
+    private var tail = 0
+
+    package init(pool: ChunkPool) {
+        self.pool = pool
+    }
+
+    deinit {
+        for chunk in chunks { pool.give(chunk) }
+    }
+
+    package private(set) var count = 0
+
+    package var isEmpty: Bool { count == 0 }
+
+    package mutating func append(_ bytes: UnsafeRawBufferPointer) {
+        var rest = bytes
+        while !rest.isEmpty {
+            if chunks.isEmpty || tail == ChunkPool.chunkBytes {
+                chunks.append(pool.take())
+                tail = 0
+            }
+            let piece = min(rest.count, ChunkPool.chunkBytes - tail)
+            (chunks[chunks.count - 1] + tail).copyMemory(from: rest.baseAddress!, byteCount: piece)
+            tail += piece
+            count += piece
+            rest = UnsafeRawBufferPointer(rebasing: rest[piece...])
+        }
+    }
+
+    /// Sends from the front until nothing is left or the socket takes no more.
+    ///
+    /// - Returns: bytes sent, and the errno that ended it (0: all was sent; EAGAIN: the socket is full).
+    package mutating func send(to descriptor: Int32) -> (sent: Int, errorNumber: Int32) {
+        var sent = 0
+        while count > 0 {
+            let result = sendOnce(descriptor)
+            if result == -Int(Errno.interrupted) { continue }
+            guard result >= 0 else { return (sent, Int32(-result)) }
+            sent += result
+            drop(result)
+        }
+        return (sent, 0)
+    }
+
+    private func sendOnce(_ descriptor: Int32) -> Int {
+        withUnsafeTemporaryAllocation(of: cl_piece.self, capacity: Int(CL_MAX_PIECES)) { pieces in
+            let used = min(chunks.count, pieces.count)
+            for index in 0..<used {
+                let start = index == 0 ? head : 0
+                let end = index == chunks.count - 1 ? tail : ChunkPool.chunkBytes
+                pieces[index] = cl_piece(bytes: chunks[index] + start, count: end - start)
+            }
+            return cl_send_pieces(descriptor, pieces.baseAddress, used)
+        }
+    }
+
+    private mutating func drop(_ sent: Int) {
+        count -= sent
+        head += sent
+        while head >= ChunkPool.chunkBytes {
+            pool.give(chunks.removeFirst())
+            head -= ChunkPool.chunkBytes
+        }
+        if count == 0 { removeAll() }
+    }
+
+    package mutating func removeAll() {
+        for chunk in chunks { pool.give(chunk) }
+        chunks.removeAll(keepingCapacity: true)
+        head = 0
+        tail = 0
+        count = 0
+    }
+}

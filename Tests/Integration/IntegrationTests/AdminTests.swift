@@ -1,0 +1,99 @@
+import Foundation
+import Testing
+
+/// Operators' calls on a running node: what they see and what they end.
+@Suite(.serialized) struct AdminTests {
+    @Test func aConnIsListedAndClosedByIdAndBothEndsSeeAReset() throws {
+        let fixture = try Fixture()
+        try fixture.startDevice("d1")
+        let targetSaw = Outcome<Bool>()
+        let server = try TestServer { socket in
+            do {
+                _ = try socket.readToEnd()
+                targetSaw.set(false)
+            } catch let failure as TestSocket.Failure {
+                targetSaw.set(failure.isReset)
+            }
+        }
+        let client = try fixture.connect(to: server.port)
+        try client.write("some bytes")
+        try fixture.wait("the conn is listed as open") { try fixture.conns().first?["state"] as? String == "open" }
+        let conn = try #require(try fixture.conns().first)
+        #expect(conn["device_id"] as? String == "d1")
+        #expect(conn["target"] as? String == "127.0.0.1:\(server.port)")
+        let id = try #require(conn["conn_id"] as? String)
+        #expect(try fixture.call("DELETE", "/v1/conns/\(id)").status == 204)
+        #expect(throws: TestSocket.Failure.self) { try client.readToEnd() }
+        #expect(targetSaw.wait() == true)
+        #expect(try fixture.call("DELETE", "/v1/conns/\(id)").status == 404)
+        try fixture.wait("the conn is in PostgreSQL with its reason") {
+            try fixture.get("/v1/conns/\(id)").status == 404
+        }
+    }
+
+    @Test func aDisconnectedDeviceComesBackWithANewSession() throws {
+        let fixture = try Fixture()
+        try fixture.startDevice("d1")
+        let first = try fixture.session("d1")
+        #expect(try fixture.call("POST", "/v1/devices/d1/disconnect").status == 202)
+        try fixture.waitUntilWhole("d1", sessionOtherThan: first)
+        try fixture.wait("the session has ended") {
+            try fixture.endReason(device: "d1", session: first) == "operator"
+        }
+    }
+
+    @Test func aDrainedNodeTakesNoNewConnsAndIsNotReady() throws {
+        let fixture = try Fixture()
+        try fixture.startDevice("d1")
+        let echo = try TestServer.echo()
+        let client = try fixture.connect(to: echo.port)
+        let answer = try fixture.call("POST", "/v1/nodes/self/drain", ["deadline_seconds": 30])
+        #expect(answer.status == 202)
+        try fixture.wait("the node is not ready") { try fixture.get("/readyz").status == 503 }
+        #expect(throws: SOCKSClient.Refused(reply: 1)) { try fixture.connect(to: echo.port) }
+        try client.write("the old one lives on")
+        #expect(try client.read(exactly: 20) == Array("the old one lives on".utf8))
+        #expect(try fixture.call("DELETE", "/v1/nodes/self/drain").status == 200)
+        try fixture.wait("the node is ready again") { try fixture.get("/readyz").status == 200 }
+        try fixture.wait("new conns are taken") { (try? fixture.connect(to: echo.port)) != nil }
+    }
+
+    @Test func aDrainsDeadlineCutsWhatIsLeft() throws {
+        let fixture = try Fixture()
+        try fixture.startDevice("d1")
+        let session = try fixture.session("d1")
+        let echo = try TestServer.echo()
+        let client = try fixture.connect(to: echo.port)
+        _ = try fixture.call("POST", "/v1/nodes/self/drain", ["deadline_seconds": 1])
+        #expect(throws: TestSocket.Failure.self) { try client.readToEnd() }
+        try fixture.wait("the session has ended as drained") {
+            try fixture.endReason(device: "d1", session: session) == "drained"
+        }
+    }
+
+    @Test func aStoppedNodeSaysSoInItsSessionsAndExitsWithZero() throws {
+        let fixture = try Fixture()
+        try fixture.startDevice("d1")
+        let session = try fixture.session("d1")
+        #expect(fixture.node?.stop() == 0)
+        try fixture.startNode()
+        #expect(try fixture.endReason(device: "d1", session: session) == "node_stopped")
+        try fixture.waitUntilWhole("d1", sessionOtherThan: session)
+        #expect(fixture.devices["d1"]?.stop() == 0)
+    }
+
+    @Test func popctlShowsAndCloses() throws {
+        let fixture = try Fixture()
+        try fixture.startDevice("d1")
+        let environment = [
+            "POP_SERVER": "http://127.0.0.1:\(fixture.adminPort)", "POP_TOKEN": "integration-test-token",
+        ]
+        let list = try runProgram("popctl", ["devices", "list"], environment: environment)
+        #expect(list.code == 0)
+        #expect(list.output.contains("d1"))
+        let missing = try runProgram("popctl", ["devices", "show", "nobody"], environment: environment)
+        #expect(missing.code == 1)
+        #expect(missing.errors.contains("not_found"))
+        #expect(try runProgram("popctl", ["devices", "frobnicate"], environment: environment).code == 64)
+    }
+}
