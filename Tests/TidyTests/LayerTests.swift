@@ -10,7 +10,7 @@ struct LayerTests {
     private static let outside: [String: Set<String>] = [
         "Core": [],
         "Runtime": ["Glibc", "Synchronization", "DequeModule", "Logging"],
-        "Adapters": ["DequeModule", "Logging", "Synchronization"],
+        "Adapters": ["Glibc", "DequeModule", "Logging", "Synchronization"],
         "Services": ["DequeModule", "Logging", "Synchronization"],
         "Apps": ["ArgumentParser", "Logging", "Foundation", "Glibc", "Synchronization", "DequeModule"],
     ]

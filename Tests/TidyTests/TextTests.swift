@@ -3,7 +3,8 @@ import Testing
 
 /// Rules over the text that no compiler keeps.
 struct TextTests {
-    private static let longestLine = 110
+    /// `swift format` keeps code at 110; a comment may end a word later.
+    private static let longestLine = 116
     private static let longestFile = 600
 
     @Test func linesAndFilesAreShort() throws {
