@@ -22,7 +22,7 @@ extension Fleet {
         sessions[id]?.repairAt = nil
         sessions[id]?.data = DeviceSession.DataPlane(connection: connection, peer: peer)
         sessionByData[connection] = id
-        actions.append(.acceptHello(connection))
+        actions.append(.acceptHello(connection, capacity: session.registration.capacity))
         rank(id)
         tellUpdated(id)
     }

@@ -33,7 +33,8 @@ package enum FleetAction: Sendable, Equatable {
     /// Close after what was sent; nothing more is heard from or said to this connection.
     case close(ControlID, ControlCloseCode, reason: String)
 
-    case acceptHello(DataConnectionID)
+    /// `capacity` is the most conns the device takes at once, 0 for no limit.
+    case acceptHello(DataConnectionID, capacity: UInt32)
     case rejectHello(DataConnectionID)
     /// Close with an application error code; conns still on it end with `reason`.
     case closeData(DataConnectionID, code: UInt64, reason: CloseReason)

@@ -110,8 +110,8 @@ package final class DevicePlane {
     /// Takes what a data loop tells.
     package func receive(_ event: DataEvent) {
         switch event {
-        case .ready, .failed, .stopped:
-            // The composition's business: addresses and the life of loops.
+        case .stopped:
+            // The life of the loops is the composition's business.
             return
         case .hello(let connection, let peer, let sessionID, let dataToken):
             fleet.helloReceived(
@@ -281,8 +281,8 @@ package final class DevicePlane {
                 "closing a control connection",
                 metadata: ["code": "\(code.rawValue)", "reason": "\(reason)", "control": "\(id.serial)"])
             transports.removeValue(forKey: id)?.close(code: code.rawValue, reason: reason)
-        case .acceptHello(let connection):
-            command(.acceptHello(connection), on: connection)
+        case .acceptHello(let connection, let capacity):
+            command(.acceptHello(connection, capacity: capacity), on: connection)
         case .rejectHello(let connection):
             command(.rejectHello(connection), on: connection)
         case .closeData(let connection, let code, let reason):

@@ -125,7 +125,7 @@ final class FleetHarness {
     func join(_ name: String, capacity: UInt32 = 0) throws -> Device {
         let (control, response) = try register(name, capacity: capacity)
         let data = newData()
-        #expect(hello(data, response).contains(.acceptHello(data)))
+        #expect(hello(data, response).contains(.acceptHello(data, capacity: capacity)))
         let session = try #require(SessionID(bytes: response.sessionID))
         return Device(control: control, session: session, data: data, response: response)
     }

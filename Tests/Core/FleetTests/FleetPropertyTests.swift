@@ -222,7 +222,7 @@ private final class FleetWorld {
             }
         case .close(let control, _, _):
             if openControls.remove(control) == nil { fault = "closed a closed control connection" }
-        case .acceptHello(let data):
+        case .acceptHello(let data, _):
             if !openData.contains(data) { fault = "accepted a closed connection" }
         case .rejectHello(let data):
             openData.remove(data)
