@@ -65,10 +65,10 @@ func layer(
 }
 
 /// What several test targets stand on.
-func testSupport(_ name: String, uses: [String] = []) -> Target {
+func testSupport(_ name: String, uses: [String] = [], packages: [Target.Dependency] = []) -> Target {
     .target(
         name: name,
-        dependencies: uses.map { .init(stringLiteral: $0) },
+        dependencies: uses.map { .init(stringLiteral: $0) } + packages,
         path: "Tests/Support/\(name)",
         swiftSettings: swiftSettings
     )
@@ -191,6 +191,13 @@ let package = Package(
 
         // MARK: Tests
         testSupport("TestKit", uses: ["Domain", "EventLoop"]),
+        testSupport(
+            "DevicePlaneKit",
+            uses: [
+                "Domain", "EventLoop", "DeviceProtocol", "ControlWire", "Fleet", "DataPlane", "DevicePlane",
+                "TestKit",
+            ],
+            packages: [logging]),
         testSupport("TemporaryPostgres", uses: ["Domain", "EventLoop", "Postgres", "EmbeddedPostgres"]),
         tests("Core", "DomainTests", uses: ["Domain"]),
         tests("Core", "HTTP1Tests", uses: ["Domain", "HTTP1"]),
@@ -215,6 +222,20 @@ let package = Package(
         tests(
             "Services", "DeviceAgentTests",
             uses: ["Domain", "EventLoop", "DeviceProtocol", "DeviceAgent", "TestKit"]),
+        tests(
+            "Services", "DevicePlaneTests",
+            uses: [
+                "Domain", "EventLoop", "DeviceProtocol", "ControlWire", "Fleet", "TLS", "HTTP1", "WebSocket",
+                "HTTPServer", "DataPlane", "DevicePlane", "TestKit", "DevicePlaneKit",
+            ],
+            packages: [logging]),
+        tests(
+            "Services", "IngressTests",
+            uses: [
+                "Domain", "EventLoop", "Observability", "DeviceProtocol", "Fleet", "DataPlane",
+                "DevicePlane", "Ingress", "TestKit", "DevicePlaneKit",
+            ],
+            packages: [logging]),
         tests(
             "Services", "StoreTests",
             uses: ["Domain", "EventLoop", "Postgres", "JSON", "Store", "TemporaryPostgres"]),

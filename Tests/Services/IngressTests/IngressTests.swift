@@ -1,0 +1,253 @@
+import DataPlane
+import DevicePlane
+import DevicePlaneKit
+import DeviceProtocol
+import Domain
+import EventLoop
+import Fleet
+import Ingress
+import Logging
+import Observability
+import TestKit
+import Testing
+
+@Suite struct IngressTests {
+    @Test func aConnFromClientToDevice() throws {
+        let world = try IngressWorld()
+        let device = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 1, 0] + connect("example.com", 443) + Array("early".utf8))
+        world.run { device.opens.count == 1 }
+        #expect(device.opens.first?.target == "example.com:443")
+        world.run { !client.received.isEmpty }
+        #expect(client.received == [5, 0], "the reply waits for the device")
+        let id = try #require(device.opens.first?.connID)
+        world.run { world.harness.dataLoops[0].pending[id] != nil }
+        try world.harness.dataLoops[0].streamArrives(for: id)
+        world.run { client.received.count == 12 }
+        #expect(client.received == [5, 0] + reply(0))
+        #expect(world.harness.dataLoops[0].early[id] == Array("early".utf8))
+        let conn = try #require(world.harness.plane.conn(id))
+        #expect(conn.state == .open)
+        #expect(conn.target.description == "example.com:443")
+        #expect(conn.resolvedAddress == "192.0.2.9:80")
+        #expect(conn.user == nil)
+        #expect(world.harness.plane.closeConn(id))
+        world.run { client.isEnded }
+        #expect(world.harness.observer.endedConns.map(\.reason) == [.admin])
+        #expect(world.harness.observer.endedConns.first?.conn.bytesSent == 11)
+        #expect(world.ingress.waitingClients == 0)
+    }
+
+    @Test(arguments: OpenError.allCases)
+    func aDevicesFailureIsAReply(_ error: OpenError) throws {
+        let world = try IngressWorld()
+        let device = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 1, 0] + connect("example.com", 443))
+        world.run { device.opens.count == 1 }
+        let id = try #require(device.opens.first?.connID)
+        device.send(.commandResponse(CommandResponse(connID: id, success: false, errorCode: error)))
+        world.run { client.hasPeerFinished }
+        let codes: [UInt8] = [1, 4, 5, 4, 3, 6, 2, 1, 7, 1]
+        #expect(client.received == [5, 0] + reply(codes[Int(error.rawValue)]))
+        #expect(world.harness.observer.endedConns.map(\.reason) == [.error])
+    }
+
+    @Test func aSilentDeviceIsATimeout() throws {
+        let world = try IngressWorld { $0.connectTimeout = .milliseconds(20) }
+        _ = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 1, 0] + connect("example.com", 443))
+        world.run { client.hasPeerFinished }
+        #expect(client.received == [5, 0] + reply(6))
+    }
+
+    @Test(arguments: [0, 1]) func aFullDeviceHandsOverToAnother(_ otherLoop: Int) throws {
+        let world = try IngressWorld()
+        let devices = [
+            try world.joinDevice("a", dataLoop: 0), try world.joinDevice("b", dataLoop: otherLoop),
+        ]
+        let client = try world.connect()
+        client.send([5, 1, 0] + connect("example.com", 443))
+        world.run { devices.contains { $0.opens.count == 1 } }
+        let first = try #require(devices.first { $0.opens.count == 1 })
+        let second = try #require(devices.first { $0.opens.isEmpty })
+        let id = try #require(first.opens.first?.connID)
+        first.send(.commandResponse(CommandResponse(connID: id, success: false, errorCode: .capacity)))
+        world.run { second.opens.count == 1 }
+        #expect(second.opens.first?.connID == id)
+        world.run { world.harness.dataLoops.contains { $0.pending[id] != nil } }
+        for dataLoop in world.harness.dataLoops { try dataLoop.streamArrives(for: id) }
+        world.run { client.received.count == 12 }
+        #expect(client.received == [5, 0] + reply(0))
+    }
+
+    @Test func noDevice() throws {
+        let world = try IngressWorld()
+        let client = try world.connect()
+        client.send([5, 1, 0] + connect("example.com", 443))
+        world.run { client.hasPeerFinished }
+        #expect(client.received == [5, 0] + reply(1))
+    }
+
+    @Test(arguments: [
+        [5, 1, 0, 1, 10, 0, 0, 1, 0, 80], [5, 1, 0, 1, 127, 0, 0, 1, 0, 80],
+        connect("169.254.169.254", 80), connect("::ffff:10.0.0.1", 80),
+    ])
+    func privateTargetsAreRefused(_ request: [UInt8]) throws {
+        let world = try IngressWorld()
+        let device = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 1, 0] + request)
+        world.run { client.hasPeerFinished }
+        #expect(client.received == [5, 0] + reply(2))
+        #expect(device.opens.isEmpty)
+    }
+
+    @Test func privateTargetsMayBeAllowed() throws {
+        let world = try IngressWorld { $0.allowsPrivateTargets = true }
+        let device = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 1, 0, 5, 1, 0, 1, 10, 0, 0, 1, 0, 80])
+        world.run { device.opens.count == 1 }
+        #expect(device.opens.first?.target == "10.0.0.1:80")
+    }
+
+    @Test(arguments: [UInt8(2), 3]) func otherCommandsAreNotSupported(_ command: UInt8) throws {
+        let world = try IngressWorld()
+        _ = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 1, 0, 5, command, 0, 1, 192, 0, 2, 1, 0, 80])
+        world.run { client.hasPeerFinished }
+        #expect(client.received == [5, 0] + reply(7))
+    }
+
+    @Test func anyLoginWillDoWithoutAuthentication() throws {
+        let world = try IngressWorld()
+        let device = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 2, 0, 2, 1, 8] + Array("bob-tag-".utf8) + [1, 0x78] + connect("example.com", 80))
+        world.run { device.opens.count == 1 }
+        let id = try #require(device.opens.first?.connID)
+        #expect(world.harness.plane.conn(id)?.user == "bob")
+        world.run { client.received.count == 4 }
+        #expect(client.received == [5, 2, 1, 0])
+    }
+
+    @Test func withoutUsersNobodyGetsIn() throws {
+        let world = try IngressWorld(authenticator: ClosedIngressAuthenticator())
+        let client = try world.connect()
+        client.send([5, 2, 0, 2, 1, 1, 0x61, 1, 0x78])
+        world.run { client.hasPeerFinished }
+        #expect(client.received == [5, 2, 1, 1])
+        let anonymous = try world.connect()
+        anonymous.send([5, 1, 0])
+        world.run { anonymous.hasPeerFinished }
+        #expect(anonymous.received == [5, 0xff])
+    }
+
+    @Test func bytesThatAreNotSOCKS5AreClosed() throws {
+        let world = try IngressWorld()
+        let client = try world.connect()
+        client.send(Array("GET / HTTP/1.1\r\n\r\n".utf8))
+        world.run { client.hasPeerFinished }
+        #expect(client.received.isEmpty)
+        world.run { world.ingress.waitingClients == 0 }
+        #expect(world.ingress.waitingClients == 0)
+    }
+
+    @Test func aHandshakeByteByByte() throws {
+        let world = try IngressWorld()
+        let device = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        for byte in [5, 1, 0] + connect("example.com", 80) {
+            client.send([byte])
+            world.harness.settle()
+        }
+        world.run { device.opens.count == 1 }
+        #expect(device.opens.count == 1)
+    }
+
+    @Test func aClientThatLeavesInItsHandshakeLeavesNothing() throws {
+        let world = try IngressWorld()
+        for cut in [[], [5], [5, 1, 0], [5, 1, 0, 5, 1]] as [[UInt8]] {
+            let client = try world.connect()
+            client.send(cut)
+            world.run { world.ingress.waitingClients == 1 }
+            client.stream?.finishWriting()
+            world.run { world.ingress.waitingClients == 0 }
+            #expect(world.ingress.waitingClients == 0)
+        }
+    }
+
+    @Test func closingDropsThoseInTheirHandshake() throws {
+        let world = try IngressWorld()
+        let client = try world.connect()
+        world.run { world.ingress.waitingClients == 1 }
+        world.ingress.close()
+        world.run { client.isEnded }
+        #expect(client.isEnded)
+        #expect(world.ingress.address == nil)
+    }
+}
+
+private func connect(_ host: String, _ port: UInt16) -> [UInt8] {
+    [5, 1, 0, 3, UInt8(host.utf8.count)] + Array(host.utf8)
+        + [UInt8(port >> 8), UInt8(truncatingIfNeeded: port)]
+}
+
+private func reply(_ code: UInt8) -> [UInt8] { [5, code, 0, 1, 0, 0, 0, 0, 0, 0] }
+
+/// An ingress before a plane with stand-in devices, and real client sockets.
+private final class IngressWorld {
+    let harness: PlaneHarness
+    let ingress: Ingress
+
+    init(
+        authenticator: any IngressAuthenticator = OpenIngressAuthenticator(),
+        _ change: (inout IngressConfiguration) -> Void = { _ in }
+    ) throws {
+        harness = try PlaneHarness()
+        var configuration = IngressConfiguration(bind: loopback)
+        change(&configuration)
+        ingress = try Ingress(
+            on: harness.loop, configuration: configuration, plane: harness.plane,
+            authenticator: authenticator, metrics: IngressMetrics(MetricRegistry()),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    func joinDevice(_ name: String, dataLoop: Int) throws -> StandInDevice {
+        let device = StandInDevice(harness.plane)
+        _ = try #require(device.join(name, dataLoop: harness.dataLoops[dataLoop]))
+        harness.settle()
+        return device
+    }
+
+    func connect() throws -> Client {
+        let client = Client()
+        client.stream = TCPStream.connect(
+            on: harness.loop, to: try #require(ingress.address), timeout: .seconds(5), handler: client)
+        run { client.isOpen }
+        return client
+    }
+
+    func run(_ isDone: () -> Bool) {
+        harness.loop.run(until: isDone)
+    }
+
+    final class Client: ByteStreamHandler {
+        var stream: TCPStream?
+        var isOpen = false
+        var received: [UInt8] = []
+        var hasPeerFinished = false
+        var isEnded = false
+
+        func send(_ bytes: [UInt8]) { stream?.write(bytes) }
+        func streamOpened(_ stream: any ByteStream) { isOpen = true }
+        func streamReceived(_ stream: any ByteStream, _ bytes: UnsafeRawBufferPointer) { received += bytes }
+        func streamPeerFinished(_ stream: any ByteStream) { hasPeerFinished = true }
+        func streamDrained(_ stream: any ByteStream) {}
+        func streamEnded(_ stream: any ByteStream, error: (any Error)?) { isEnded = true }
+    }
+}
