@@ -242,7 +242,9 @@ let package = Package(
         tests(
             "Services", "AdminAPITests",
             uses: ["Domain", "HTTP1", "HTTPServer", "JSON", "Store", "Fleet", "AdminAPI"]),
-        tests("Apps", "PopNodeTests", uses: ["Domain", "PopNode"]),
+        tests(
+            "Apps", "PopNodeTests", uses: ["Domain", "EventLoop", "Observability", "JSON", "PopNode"],
+            packages: [logging]),
         tests(
             "Apps", "PopDeviceTests",
             uses: ["Domain", "EventLoop", "Observability", "DeviceProtocol", "DeviceAgent", "PopDevice"],

@@ -1,4 +1,8 @@
+import PopNode
+
 @main
 struct Main {
-    static func main() {}
+    static func main() {
+        NodeProgram.main()
+    }
 }

@@ -32,17 +32,22 @@ package struct LineLogHandler: LogHandler {
         let line = LogLine.render(
             format, time: WallTime(microseconds: cl_wall_microseconds()), level: event.level, label: label,
             message: event.message.description, error: event.error.map { "\($0)" }, fields: fields)
-        StandardError.write(line, to: descriptor)
+        StandardStream.write(line, to: descriptor)
     }
 }
 
-/// The process's standard error, without stdio and its locks.
-package enum StandardError {
-    package static let descriptor: Int32 = 2
+/// The process's standard streams, without stdio and its locks.
+package enum StandardStream: Int32, Sendable {
+    case output = 1
+    case error = 2
 
-    /// Writes all of `bytes`; what can't be written (closed, full and non-blocking) is lost, since there is
+    /// Writes all of `text`; what can't be written (closed, full and non-blocking) is lost, since there is
     /// nowhere left to complain.
-    package static func write(_ bytes: [UInt8], to descriptor: Int32 = Self.descriptor) {
+    package func write(_ text: String) {
+        Self.write(Array(text.utf8), to: rawValue)
+    }
+
+    static func write(_ bytes: [UInt8], to descriptor: Int32) {
         bytes.withUnsafeBytes { buffer in
             var rest = buffer[...]
             while !rest.isEmpty {
@@ -62,7 +67,8 @@ package enum LogSystem {
     /// Sends every `Logger` of the process to standard error; call it once, before the first one is made.
     package static func bootstrap(level: Logger.Level, format: LogFormat) {
         LoggingSystem.bootstrap { label in
-            LineLogHandler(label: label, level: level, format: format, descriptor: StandardError.descriptor)
+            LineLogHandler(
+                label: label, level: level, format: format, descriptor: StandardStream.error.rawValue)
         }
     }
 }
