@@ -14,7 +14,11 @@ extension Fleet {
     ) -> Placement? {
         guard nodeState == .active, !isStopping, let picked = candidates.first?.id,
             let session = sessions[picked], let data = session.data
-        else { return nil }
+        else {
+            totals.connsWithoutDevice += 1
+            return nil
+        }
+        totals.connsPlaced += 1
         let conn = Conn(
             id: ConnID(using: &random), request: request, openedAt: moment.wall,
             deadline: moment.now + request.connectTimeout, deviceID: session.deviceID, session: picked,
@@ -66,6 +70,7 @@ extension Fleet {
         conns[conn.id]?.connection = data.connection
         conns[conn.id]?.asked.append(next)
         conns[conn.id]?.phase = .moving
+        totals.connsMoved += 1
         actions.append(.moveConn(conn.id, from: conn.connection, to: data.connection))
         return true
     }
@@ -138,6 +143,7 @@ extension Fleet {
     package mutating func connOpened(_ id: ConnID, resolvedAddress: String, at moment: Moment) {
         guard let conn = conns[id], !conn.wasOpen else { return }
         openDeadlines.remove(id)
+        totals.connsOpened += 1
         conns[id]?.wasOpen = true
         conns[id]?.resolvedAddress = resolvedAddress
         conns[id]?.lastActiveAt = moment.now
@@ -156,6 +162,8 @@ extension Fleet {
         conns[id]?.bytesSent = conn.bytesSent + sent
         conns[id]?.bytesReceived = conn.bytesReceived + received
         conns[id]?.lastActiveAt = moment.now
+        totals.bytesSent &+= sent
+        totals.bytesReceived &+= received
         sessions[conn.session]?.bytesSent &+= sent
         sessions[conn.session]?.bytesReceived &+= received
     }

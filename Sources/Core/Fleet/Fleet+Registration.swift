@@ -107,6 +107,7 @@ extension Fleet {
         _ id: ControlID, _ status: RegisterResponse.Status, _ code: ControlCloseCode, _ reason: String,
         at moment: Moment
     ) {
+        totals.registrationsRefused += 1
         var response = RegisterResponse(status: status)
         response.nodeID = configuration.nodeID.description
         response.error = reason
@@ -138,6 +139,7 @@ extension Fleet {
             token: DeviceSession.DataToken(
                 bytes: randomBytes(FleetLimits.dataTokenBytes, using: &random), expires: .distantFuture),
             answerBy: moment.now + FleetLimits.recordWait, lastLife: moment.now)
+        totals.sessionsStarted += 1
         sessions[session.id] = session
         current[device] = session.id
         controls[control]?.session = session.id
@@ -238,6 +240,7 @@ extension Fleet {
         sessions[id]?.lastLife = moment.now
         sessions[id]?.answerBy = nil
         sessions[id]?.resumes += 1
+        totals.resumes += 1
         guard let session = sessions[id] else { return }
         if session.data == nil {
             offer(randomBytes(FleetLimits.dataTokenBytes, using: &random), of: id, on: control, at: moment)

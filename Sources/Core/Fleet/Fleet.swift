@@ -71,6 +71,8 @@ package struct Fleet: ~Copyable {
 
     // MARK: Reading
 
+    package internal(set) var totals = FleetTotals()
+
     /// Sessions that live, those that have been told to leave included.
     package var sessionCount: Int { sessions.count - endingSessions }
     package var connCount: Int { conns.count }

@@ -118,3 +118,22 @@ package struct DrainSnapshot: Sendable, Hashable {
     package var connsCut: Int
     package var reason: String
 }
+
+/// What a node has done since its start; grows only.
+package struct FleetTotals: Sendable, Hashable {
+    package var sessionsStarted: UInt64 = 0
+    package var resumes: UInt64 = 0
+    /// Registrations answered with another status than OK.
+    package var registrationsRefused: UInt64 = 0
+    /// Conns given to a device.
+    package var connsPlaced: UInt64 = 0
+    /// Conns whose device reached the target.
+    package var connsOpened: UInt64 = 0
+    /// Conns for which no device was found.
+    package var connsWithoutDevice: UInt64 = 0
+    /// Moves to another device for lack of room.
+    package var connsMoved: UInt64 = 0
+    /// From clients towards targets.
+    package var bytesSent: UInt64 = 0
+    package var bytesReceived: UInt64 = 0
+}

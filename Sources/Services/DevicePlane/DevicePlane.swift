@@ -193,6 +193,9 @@ package final class DevicePlane {
     /// All live sessions, in no order.
     package var sessions: [SessionSnapshot] { fleet.sessionSnapshots }
     package var sessionCount: Int { fleet.sessionCount }
+    package var totals: FleetTotals { fleet.totals }
+    /// Control connections, registered or not.
+    package var controlCount: Int { transports.count }
 
     /// Ends a device's session with 4010; whether it was online.
     package func disconnect(_ device: DeviceID) -> Bool {
