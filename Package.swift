@@ -210,7 +210,9 @@ let package = Package(
         tests("Adapters", "TLSTests", uses: ["Domain", "EventLoop", "TLS", "TestKit"]),
         tests("Adapters", "QUICTests", uses: ["Domain", "EventLoop", "QUIC"]),
         tests("Adapters", "ControlWireTests", uses: ["Domain", "DeviceProtocol", "ControlWire"]),
-        tests("Adapters", "PostgresTests", uses: ["Domain", "EventLoop", "Postgres", "TemporaryPostgres"]),
+        tests(
+            "Adapters", "PostgresTests",
+            uses: ["Domain", "EventLoop", "Postgres", "TemporaryPostgres", "TestKit"]),
         tests(
             "Adapters", "EmbeddedPostgresTests",
             uses: ["Domain", "EventLoop", "Postgres", "EmbeddedPostgres", "TemporaryPostgres"]),
@@ -238,7 +240,8 @@ let package = Package(
             packages: [logging]),
         tests(
             "Services", "StoreTests",
-            uses: ["Domain", "EventLoop", "Postgres", "JSON", "Store", "TemporaryPostgres"]),
+            uses: ["Domain", "EventLoop", "Postgres", "Store", "TemporaryPostgres", "TestKit"],
+            packages: [logging, deques]),
         tests(
             "Services", "AdminAPITests",
             uses: ["Domain", "HTTP1", "HTTPServer", "JSON", "Store", "Fleet", "AdminAPI"]),

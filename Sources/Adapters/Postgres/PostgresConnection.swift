@@ -58,6 +58,7 @@ package final class PostgresConnection: ReadinessHandler {
     private let configuration: PostgresConfiguration
     private var handle: OpaquePointer?
     private var registration: Registration?
+    private var watchedSocket: UInt64 = 0
     private var timer: LoopTimer?
     private var stage = Stage.idle
     private var inFlight = Deque<Group>()
@@ -125,11 +126,14 @@ package final class PostgresConnection: ReadinessHandler {
 
     /// libpq may change the socket between polls, even to another one of the same number.
     private func watchSocket() {
-        if let registration { loop.deregister(registration) }
-        registration = nil
         guard let handle else { return }
         let descriptor = PQsocket(handle)
         guard descriptor >= 0 else { return fail(lastError()) }
+        let identity = cpg_socket_identity(descriptor)
+        guard identity != watchedSocket || registration == nil else { return }
+        if let registration { loop.deregister(registration) }
+        registration = nil
+        watchedSocket = identity
         do {
             registration = try loop.register(descriptor, self)
         } catch {

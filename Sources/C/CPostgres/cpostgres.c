@@ -2,10 +2,16 @@
 
 #include <poll.h>
 #include <stddef.h>
+#include <sys/stat.h>
 
 bool cpg_socket_ready(int fd, bool writing) {
     struct pollfd entry = {.fd = fd, .events = writing ? POLLOUT : POLLIN};
     return poll(&entry, 1, 0) > 0;
+}
+
+uint64_t cpg_socket_identity(int fd) {
+    struct stat status;
+    return fstat(fd, &status) == 0 ? status.st_ino : 0;
 }
 
 bool cpg_connection_string_is_valid(const char *connection_string) {

@@ -4,6 +4,7 @@
 
 #include <postgresql/libpq-fe.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 // PG_DIAG_* are character literals behind macros.
 enum {
@@ -16,6 +17,9 @@ enum {
 
 /// Whether the socket can be read (`writing` false) or written without blocking, or has failed.
 bool cpg_socket_ready(int fd, bool writing);
+
+/// Tells sockets apart that came to have the same descriptor, one after the other; 0 for none.
+uint64_t cpg_socket_identity(int fd);
 
 /// Whether `connection_string` parses; libpq's own message is not given on because it quotes the string,
 /// password and all.

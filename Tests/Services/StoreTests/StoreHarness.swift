@@ -1,0 +1,129 @@
+import Domain
+import EventLoop
+import Logging
+import Postgres
+import TemporaryPostgres
+
+@testable import Store
+
+/// A store on a real database, with the control loop's side driven by the test and a connection to look on.
+final class StoreHarness {
+    let loop: EventLoop
+    let client: StoreClient
+    let databaseURL: String
+
+    init(
+        _ databaseURL: String, nodeID: String = "n1", poolSize: Int = 2,
+        flushInterval: Duration = .milliseconds(20), queryTimeout: Duration = .seconds(5)
+    ) throws {
+        self.databaseURL = databaseURL
+        loop = try EventLoop()
+        let node = NodeRecord(
+            nodeID: try named(nodeID), location: "eu", advertiseHost: nil, wssPort: 8443, quicPort: 8443,
+            version: "0.1.0", startedAt: SystemClock.wall)
+        client = try StoreClient(
+            on: loop,
+            StoreConfiguration(
+                databaseURL: databaseURL, node: node, poolSize: poolSize, flushInterval: flushInterval,
+                queryTimeout: queryTimeout),
+            log: Logger(label: "store-test") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    convenience init() throws {
+        try self.init(TemporaryPostgres.makeDatabase())
+    }
+
+    deinit {
+        client.stop(within: .seconds(2))
+    }
+
+    /// Runs the control loop until `condition` holds, for a bounded number of rounds.
+    @discardableResult
+    func pump(rounds: Int = 1_000, until condition: () -> Bool) -> Bool {
+        for _ in 0..<rounds where !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
+        return condition()
+    }
+
+    /// Waits until `count` events are committed.
+    func waitForWritten(_ count: UInt64) -> Bool {
+        pump { client.health.writtenEvents >= count && client.health.waitingEvents == 0 }
+    }
+
+    /// Starts a session and waits for its acknowledgement.
+    @discardableResult
+    func start(_ record: SessionRecord) -> Bool {
+        var isDurable = false
+        client.startSession(record) { isDurable = true }
+        return pump { isDurable }
+    }
+
+    func ask(_ query: StoreQuery) throws -> StoreAnswer {
+        var result: Result<StoreAnswer, StoreFailure>?
+        client.ask(query) { result = $0 }
+        pump { result != nil }
+        guard let result else { throw StoreFailure.failed("no answer at all") }
+        return try result.get()
+    }
+
+    func devices(_ query: DeviceListQuery) throws -> ListPage<DeviceRow> {
+        guard case .devices(let page) = try ask(.devices(query)) else { throw StoreFailure.failed("kind") }
+        return page
+    }
+
+    func sessions(_ query: SessionListQuery) throws -> ListPage<SessionRow> {
+        guard case .sessions(let page) = try ask(.sessions(query)) else { throw StoreFailure.failed("kind") }
+        return page
+    }
+
+    func device(_ id: String) throws -> DeviceRow? {
+        guard case .device(let row) = try ask(.device(try device(named: id))) else {
+            throw StoreFailure.failed("kind")
+        }
+        return row
+    }
+
+    func device(named text: String) throws -> DeviceID {
+        guard let id = DeviceID(text) else { throw StoreFailure.failed("not a device's name") }
+        return id
+    }
+}
+
+func named(_ text: String) throws -> NodeID {
+    guard let id = NodeID(text) else { throw StoreFailure.failed("not a node's name") }
+    return id
+}
+
+/// Records with defaults, each a session of its own.
+struct Records {
+    private var random = SystemRandom()
+    private var epoch: UInt64 = 1_000
+
+    mutating func session(
+        _ device: String, epoch: UInt64? = nil, at startedAt: WallTime = SystemClock.wall,
+        location: String = "eu-west", tags: [String] = ["a", "b \"q\" \\ ,{}"]
+    ) throws -> SessionRecord {
+        guard let deviceID = DeviceID(device) else { throw StoreFailure.failed("not a device's name") }
+        self.epoch += 1
+        return SessionRecord(
+            sessionID: SessionID(using: &random), deviceID: deviceID, sessionEpoch: epoch ?? self.epoch,
+            startedAt: startedAt,
+            remoteAddress: SocketAddress(ip: .v4(IPv4Address(0xc000_0201)), port: 4_711), location: location,
+            tags: tags, capacity: 100, agentVersion: "1.2.3")
+    }
+
+    mutating func conn(of session: SessionRecord) -> ConnRecord {
+        ConnRecord(
+            connID: ConnID(using: &random), deviceID: session.deviceID, sessionID: session.sessionID,
+            userName: "alice", clientProtocol: .socks5,
+            clientAddress: SocketAddress(ip: .v4(IPv4Address(0x7f00_0001)), port: 50_000),
+            target: "example.org:443", resolvedAddress: "192.0.2.7:443", openedAt: session.startedAt,
+            endedAt: SystemClock.wall, bytesSent: 10, bytesReceived: 20, endReason: .finished)
+    }
+
+    func load(of session: SessionRecord, at time: WallTime = SystemClock.wall) -> LoadSample {
+        LoadSample(
+            deviceID: session.deviceID, sessionID: session.sessionID, sampledAt: time, receivedAt: time,
+            activeConns: 3, bytesSent: 100, bytesReceived: 200, cpuUtilization: 0.5, memoryUsedBytes: 1_000,
+            memoryTotalBytes: 4_000, roundTripMilliseconds: 12.5)
+    }
+}
