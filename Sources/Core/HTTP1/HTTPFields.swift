@@ -181,7 +181,9 @@ package struct HTTPFields: Sendable {
         var lower = range.lowerBound
         var upper = range.upperBound
         while lower < upper, octets[lower] == Octets.space || octets[lower] == Octets.tab { lower += 1 }
-        while upper > lower, octets[upper - 1] == Octets.space || octets[upper - 1] == Octets.tab { upper -= 1 }
+        while upper > lower, octets[upper - 1] == Octets.space || octets[upper - 1] == Octets.tab {
+            upper -= 1
+        }
         return lower..<upper
     }
 }

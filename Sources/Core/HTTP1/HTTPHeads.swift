@@ -99,6 +99,20 @@ package enum HTTPFault: Error, Sendable, Hashable {
         }
     }
 
+    /// The stable, machine-readable word for the answer's problem document.
+    package var code: String {
+        switch status.code {
+        case 408: "request_timeout"
+        case 413: "content_too_large"
+        case 414: "uri_too_long"
+        case 417: "expectation_failed"
+        case 431: "request_header_fields_too_large"
+        case 501: "not_implemented"
+        case 505: "http_version_not_supported"
+        default: "bad_request"
+        }
+    }
+
     /// A sentence for people.
     package var explanation: String {
         switch self {

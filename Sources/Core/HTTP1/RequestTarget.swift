@@ -91,7 +91,8 @@ package struct RequestTarget: Sendable {
         var segments: [String] = []
         var start = pathRange.lowerBound + 1
         while true {
-            let end = octets[start..<pathRange.upperBound].firstIndex(of: Octets.slash) ?? pathRange.upperBound
+            let end =
+                octets[start..<pathRange.upperBound].firstIndex(of: Octets.slash) ?? pathRange.upperBound
             guard let segment = decoded(start..<end, plusIsSpace: false) else { return nil }
             segments.append(segment)
             guard end < pathRange.upperBound else { return segments }
@@ -226,7 +227,8 @@ enum Authority {
         if text[index] == UInt8(ascii: "[") {
             index += 1
             while index < range.upperBound, isAddressOctet(text[index]) { index += 1 }
-            guard index < range.upperBound, text[index] == UInt8(ascii: "]"), index - range.lowerBound > 2 else {
+            guard index < range.upperBound, text[index] == UInt8(ascii: "]"), index - range.lowerBound > 2
+            else {
                 return nil
             }
             index += 1

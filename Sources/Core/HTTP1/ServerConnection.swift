@@ -27,8 +27,6 @@ package struct ServerConnection: ~Copyable {
         package var keepAlive = Duration.seconds(75)
         /// From one piece of output taken by the peer to the next.
         package var write = Duration.seconds(60)
-        /// For the peer to read the last response and close, after we have sent FIN.
-        package var linger = Duration.seconds(2)
 
         package init() {}
     }
@@ -51,7 +49,7 @@ package struct ServerConnection: ~Copyable {
         case refuse(HTTPFault)
         /// Close without a word: an idle connection is not owed one.
         case close
-        /// The peer doesn't take our output, or doesn't close: drop it.
+        /// The peer doesn't take our output: drop it.
         case abort
     }
 
@@ -77,8 +75,7 @@ package struct ServerConnection: ~Copyable {
     private var readingSince: Instant
     private var unanswered = 0
     private var blockedSince: Instant?
-    private var lingeringSince: Instant?
-    private var isStopping = false
+    package private(set) var isStopping = false
     private var current = (keepsAlive: true, switches: false)
 
     package init(limits: HTTPLimits, times: TimeLimits, now: Instant) {
@@ -99,7 +96,7 @@ package struct ServerConnection: ~Copyable {
     /// Whether no request will ever be read again.
     package var isShut: Bool { gate == .shut }
 
-    /// Whether nothing is in flight in either direction.
+    /// Whether no request has begun and none is unanswered.
     package var isIdle: Bool { unanswered == 0 && reading != .content && parser.isIdle }
 
     package var unansweredCount: Int { unanswered }
@@ -165,7 +162,7 @@ package struct ServerConnection: ~Copyable {
 
     /// Whether the connection may go on after the response to a request with this head.
     package func persists(after head: HTTPRequestHead) -> Bool {
-        head.keepsAlive && !isStopping && head.method != .connect
+        head.keepsAlive && head.method != .connect
     }
 
     /// A response is complete.
@@ -178,6 +175,7 @@ package struct ServerConnection: ~Copyable {
         } else if gate == .switching {
             gate = isStopping ? .shut : .open
         }
+        if isStopping, reading != .content, parser.isIdle { gate = .shut }
         if unanswered == 0, reading == .idle { readingSince = now }
     }
 
@@ -194,17 +192,10 @@ package struct ServerConnection: ~Copyable {
         blockedSince = instant
     }
 
-    /// We have sent FIN and wait for the peer's.
-    package mutating func lingers(now: Instant) {
-        gate = .shut
-        lingeringSince = now
-    }
-
     /// When to call `expire`.
     package var deadline: Instant {
         var deadline = Instant.distantFuture
         if let blockedSince { deadline = min(deadline, blockedSince + times.write) }
-        if let lingeringSince { return min(deadline, lingeringSince + times.linger) }
         guard gate != .shut else { return deadline }
         switch reading {
         case .head: return min(deadline, readingSince + times.head)
@@ -215,9 +206,6 @@ package struct ServerConnection: ~Copyable {
 
     package mutating func expire(now: Instant) -> Expiry {
         if let blockedSince, blockedSince + times.write <= now { return .abort }
-        if let lingeringSince {
-            return lingeringSince + times.linger <= now ? .abort : .none
-        }
         guard gate != .shut, deadline <= now else { return .none }
         switch reading {
         case .idle:
