@@ -1,0 +1,81 @@
+// What the files of this room share; the only place that includes the libraries' headers.
+#pragma once
+
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <netinet/in.h>
+#include <ngtcp2/ngtcp2.h>
+#include <ngtcp2/ngtcp2_crypto.h>
+#include <ngtcp2/ngtcp2_crypto_gnutls.h>
+#include <string.h>
+
+#include "cquic.h"
+
+#if NGTCP2_VERSION_NUM >= 0x010000
+#define CQ_NGTCP2_1 1
+typedef ngtcp2_ccerr cq_ccerr;
+#define cq_ccerr_default ngtcp2_ccerr_default
+#define cq_ccerr_set_liberr ngtcp2_ccerr_set_liberr
+#define cq_ccerr_set_tls_alert ngtcp2_ccerr_set_tls_alert
+#define cq_ccerr_set_application_error ngtcp2_ccerr_set_application_error
+typedef ngtcp2_encryption_level cq_level;
+#else
+#define CQ_NGTCP2_1 0
+typedef ngtcp2_connection_close_error cq_ccerr;
+#define cq_ccerr_default ngtcp2_connection_close_error_default
+#define cq_ccerr_set_liberr ngtcp2_connection_close_error_set_transport_error_liberr
+#define cq_ccerr_set_tls_alert ngtcp2_connection_close_error_set_transport_error_tls_alert
+#define cq_ccerr_set_application_error ngtcp2_connection_close_error_set_application_error
+typedef ngtcp2_crypto_level cq_level;
+#endif
+
+struct cq_path {
+    ngtcp2_path_storage storage;
+};
+
+struct cq_credentials {
+    gnutls_certificate_credentials_t certificates;
+    gnutls_priority_t priorities;
+};
+
+struct cq_connection {
+    ngtcp2_conn *conn;
+    const struct cq_callbacks *callbacks;
+    void *context;
+    gnutls_session_t session;  // NULL once freed
+    ngtcp2_crypto_conn_ref reference;
+    ngtcp2_path_storage packet_path;  // of the packet just written
+    ngtcp2_path_storage last_path;    // of the one before
+    int last_error;
+    bool is_server;
+    bool skips_verification;
+    bool has_pin;
+    uint8_t pin[32];
+    char *host;
+    char protocol[32];
+    char text[256];
+};
+
+static inline ngtcp2_cid cq_to_cid(const struct cq_cid *cid) {
+    ngtcp2_cid result;
+    ngtcp2_cid_init(&result, (const uint8_t *)cid, cid->length);
+    return result;
+}
+
+static inline struct cq_cid cq_from_bytes(const uint8_t *bytes, size_t count) {
+    struct cq_cid result = {0};
+    if (count > NGTCP2_MAX_CIDLEN) count = NGTCP2_MAX_CIDLEN;
+    if (count > 0) memcpy(&result, bytes, count);
+    result.length = (uint32_t)count;
+    return result;
+}
+
+static inline struct cq_cid cq_from_cid(const ngtcp2_cid *cid) {
+    return cq_from_bytes(cid->data, cid->datalen);
+}
+
+/// Makes the TLS session of a connection whose other members are set.
+int cq_tls_start(struct cq_connection *connection, const cq_credentials *credentials);
+/// What the library's error number means to our callers; it is kept for cq_write_error_close.
+int cq_result(struct cq_connection *connection, int error);
