@@ -126,7 +126,7 @@ let package = Package(
 
         // MARK: Adapters
         adapter("TLS", uses: ["Domain", "EventLoop", "COpenSSL"]),
-        adapter("QUIC", uses: ["Domain", "EventLoop", "CQUIC"], packages: [deques]),
+        adapter("QUIC", uses: ["Domain", "EventLoop", "CLinux", "CQUIC"]),
         adapter("ControlWire", uses: ["Domain", "DeviceProtocol", "CControlProto"]),
         adapter("Postgres", uses: ["Domain", "EventLoop", "CPostgres"], packages: [deques]),
         adapter("EmbeddedPostgres", uses: ["Domain", "EventLoop", "Postgres"]),

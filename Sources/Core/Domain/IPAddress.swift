@@ -150,6 +150,14 @@ package enum IPAddress: Sendable, Hashable, CustomStringConvertible {
         return .v4(mapped)
     }
 
+    /// 0.0.0.0 or ::, which a listener binds to for all addresses of the machine.
+    package var isUnspecified: Bool {
+        switch self {
+        case .v4(let address): address.value == 0
+        case .v6(let address): address.high == 0 && address.low == 0
+        }
+    }
+
     /// Whether the address is one that is not reachable over the public Internet: loopback, link-local,
     /// private, CGNAT, multicast, broadcast, unspecified, "this network", benchmarking and their IPv6
     /// counterparts, whether written as themselves, v4-mapped, NAT64 or 6to4.

@@ -133,8 +133,10 @@ package enum Sockets {
 /// The errno values that code decides on.
 package enum Errno {
     package static let interrupted: Int32 = 4
+    package static let inputOutput: Int32 = 5
     package static let again: Int32 = 11
     package static let outOfMemory: Int32 = 12
+    package static let invalidArgument: Int32 = 22
     package static let tooManyFilesInSystem: Int32 = 23
     package static let tooManyFiles: Int32 = 24
     package static let noSpace: Int32 = 28

@@ -1,0 +1,161 @@
+internal import CLinux
+internal import CQUIC
+
+// One turn of writing: packets are put next to each other into the endpoint's batch, which goes out by one
+// system call as long as they are equally long and go the same way (GSO).
+extension QUICConnection {
+    private enum Step {
+        case packet(Int)
+        case again
+        case done
+    }
+
+    func writeTurn() {
+        guard let library, !endpoint.isSendBlocked else {
+            if self.library != nil { endpoint.waitForSocket(self) }
+            return
+        }
+        let now = endpoint.nowNanoseconds
+        let isPaced = endpoint.configuration.isPaced
+        var budget =
+            isPaced ? min(cq_send_quantum(library), QUICLimits.bytesPerTurn) : QUICLimits.bytesPerTurn
+        let batch = endpoint.batch
+        batch.begin(local: lastLocal, peer: lastPeer)
+        isInLibrary = true
+        var isPacketOpen = false
+        var isMoreLeft = false
+        steps: while true {
+            if !isPacketOpen {
+                if budget <= 0 {
+                    isMoreLeft = true
+                    break
+                }
+                if !batch.hasRoom { endpoint.flush() }
+            }
+            var written = cq_written()
+            let step = writeNext(library, batch, &written, &isPacketOpen, now)
+            switch step {
+            case .again: continue
+            case .done: break steps
+            case .packet(let size):
+                isPacketOpen = false
+                budget -= size
+                counters.packetsSent &+= 1
+                counters.bytesSent &+= UInt64(size)
+                if written.new_path { cq_last_path(library, &lastLocal, &lastPeer) }
+                append(size, written, to: batch)
+                if endpoint.isSendBlocked { break steps }
+            }
+        }
+        isInLibrary = false
+        endpoint.flush()
+        if isPaced { cq_burst_ended(library, now) }
+        if pendingEnd != nil || !closedStreams.isEmpty {
+            endpoint.schedule(self)
+        } else if endpoint.isSendBlocked {
+            endpoint.waitForSocket(self)
+        } else if isMoreLeft, !isPaced {
+            endpoint.schedule(self)
+        }
+        armTimer()
+    }
+
+    private func append(_ size: Int, _ written: cq_written, to batch: PacketBatch) {
+        if batch.count > 0, written.new_path || !batch.fits(size, ecn: written.ecn) {
+            let packet = batch.end
+            endpoint.flush()
+            batch.begin(local: lastLocal, peer: lastPeer)
+            batch.adopt(packet, size, ecn: written.ecn)
+        } else {
+            if written.new_path { batch.begin(local: lastLocal, peer: lastPeer) }
+            batch.append(size, ecn: written.ecn)
+        }
+        if batch.isComplete { endpoint.flush() }
+    }
+
+    /// Asks the library for the next packet: a datagram first, then the stream whose turn it is, then whatever
+    /// the library itself has to say.
+    @inline(__always)
+    private func writeNext(
+        _ library: OpaquePointer, _ batch: PacketBatch, _ written: inout cq_written,
+        _ isPacketOpen: inout Bool, _ now: UInt64
+    ) -> Step {
+        if phase == .open, let queue = datagrams, let datagram = queue.first {
+            return writeDatagram(library, queue, datagram, batch, &written, &isPacketOpen, now)
+        }
+        guard let stream = firstSender, phase == .open else {
+            let size = cq_write_stream(
+                library, batch.end, batch.space, -1, false, false, nil, 0, nil, 0, &written, now)
+            return result(size)
+        }
+        let pieces = stream.pieces
+        let unsent = pieces.firstCount + pieces.secondCount
+        // Only what leaves room in a packet of the smallest size is worth sharing one.
+        let sharesPacket = unsent < 1_000 && stream.nextSender !== stream
+        let size = cq_write_stream(
+            library, batch.end, batch.space, stream.id, stream.wantsFinish, sharesPacket, pieces.first,
+            pieces.firstCount, pieces.second, pieces.secondCount, &written, now)
+        if written.taken >= 0 {
+            stream.markSent(Int(written.taken))
+            packetsOfTurn += 1
+            if !stream.hasSomethingToSend {
+                dequeue(stream)
+            } else if packetsOfTurn >= QUICLimits.packetsPerStreamTurn {
+                rotateSenders()
+            }
+        }
+        if size >= 0 { return result(size) }
+        switch size {
+        case CQ_WRITE_MORE:
+            isPacketOpen = true
+            return .again
+        case CQ_STREAM_BLOCKED:
+            if cq_stream_credit_left(library, stream.id) > 0 {
+                // The connection's credit is used up: no stream can go on, and the next turn tries again.
+                return finishWithoutStreams(library, batch, &written, now)
+            }
+            dequeue(stream)
+            return .again
+        case CQ_STREAM_SHUT, CQ_STREAM_GONE:
+            dequeue(stream)
+            return .again
+        default:
+            return result(size)
+        }
+    }
+
+    private func finishWithoutStreams(
+        _ library: OpaquePointer, _ batch: PacketBatch, _ written: inout cq_written, _ now: UInt64
+    ) -> Step {
+        let size = cq_write_stream(
+            library, batch.end, batch.space, -1, false, false, nil, 0, nil, 0, &written, now)
+        return result(size)
+    }
+
+    private func writeDatagram(
+        _ library: OpaquePointer, _ queue: DatagramQueue, _ datagram: UnsafeRawBufferPointer,
+        _ batch: PacketBatch, _ written: inout cq_written, _ isPacketOpen: inout Bool, _ now: UInt64
+    ) -> Step {
+        if datagram.count > cq_datagram_limit(library) {
+            // The path has become smaller: the datagram would wait for ever and block those behind it.
+            queue.removeFirst()
+            endpoint.metrics.datagramsDropped &+= 1
+            return .again
+        }
+        let size = cq_write_datagram(
+            library, batch.end, batch.space, datagram.baseAddress, datagram.count, datagram.count < 1_000,
+            &written, now)
+        if written.accepted { queue.removeFirst() }
+        guard size == CQ_WRITE_MORE else {
+            return result(size)
+        }
+        isPacketOpen = true
+        return .again
+    }
+
+    private func result(_ size: Int) -> Step {
+        if size > 0 { return .packet(size) }
+        if size < 0 { libraryFailed(Int32(truncatingIfNeeded: size)) }
+        return .done
+    }
+}

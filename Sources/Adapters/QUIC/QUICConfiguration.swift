@@ -1,0 +1,118 @@
+internal import EventLoop
+
+/// How a QUIC endpoint behaves. The defaults are the product's; benchmarks and tests change single values.
+package struct QUICConfiguration: Sendable {
+    package enum CongestionControl: Sendable {
+        /// BBR version 2: holds its rate where CUBIC collapses at 0.1 % loss.
+        case bbr
+        case cubic
+    }
+
+    /// The one protocol offered and accepted by ALPN (RFC 7301).
+    package var applicationProtocol = "pop-data/1"
+    /// RFC 9000 section 10.1; the smaller one of both sides counts.
+    package var maxIdleTimeout: Duration = .seconds(90)
+    /// A PING goes out after this much silence of ours; nil for none.
+    package var keepAliveInterval: Duration?
+    package var handshakeTimeout: Duration = .seconds(10)
+    /// Bidirectional streams that the peer may have open at once.
+    package var maxIncomingStreams: UInt64 = 1_000
+
+    package var congestionControl: CongestionControl = .bbr
+    package var isPaced = true
+    /// Flow-control windows: they start at `initial` and grow to `max` while the receiver keeps up.
+    package var initialStreamWindowBytes: UInt64 = 1 << 20
+    package var maxStreamWindowBytes: UInt64 = 16 << 20
+    package var initialConnectionWindowBytes: UInt64 = 4 << 20
+    package var maxConnectionWindowBytes: UInt64 = 24 << 20
+    /// UDP payload without path MTU discovery, for benchmarks; nil: discovery, up to 1452.
+    package var fixedPayloadBytes: Int?
+    /// A stream's transmit ring grows to at most this much (rounded up to a power of two).
+    package var transmitRingBytes = 1 << 20
+
+    /// Which loop of how many this endpoint serves: the first byte of its connection ids, modulo `loopCount`,
+    /// is `loopIndex`, so that the kernel's filter steers packets to it.
+    package var loopIndex = 0
+    package var loopCount = 1
+    package var reusePort = false
+    package var socketBufferBytes = 4 << 20
+    /// Datagrams read by one system call; each slot takes 64 KiB of address space.
+    package var receiveSlots = 16
+
+    /// Keys stateless reset tokens and Retry tokens; the same for all loops of a node. At least 16 bytes.
+    package var secret: [UInt8]
+    /// From this many unfinished handshakes on, clients must prove their address by a Retry first.
+    package var retryThreshold = 64
+    package var alwaysRetry = false
+    /// Beyond this many unfinished handshakes new ones are dropped; a half-open connection takes 100 KiB.
+    package var maxHandshakes = 2_048
+    package var maxConnections = 100_000
+    /// A Retry token is accepted for this long.
+    package var retryTokenLifetime: Duration = .seconds(10)
+    /// Datagrams waiting for the congestion window; the oldest gives way to a new one.
+    package var datagramQueueBytes = 256 << 10
+
+    package init(secret: [UInt8] = SystemRandom.bytes(32)) {
+        self.secret = secret
+    }
+}
+
+/// Limits that no deployment has a reason to change.
+enum QUICLimits {
+    /// The kernel cuts at most 64 segments from one buffer (UDP_MAX_SEGMENTS before Linux 6.9).
+    static let segmentsPerSend = 64
+    /// The largest UDP payload over IPv4.
+    static let bytesPerSend = 65_507
+    /// A GRO aggregate is at most this long.
+    static let bytesPerSlot = 65_536
+    /// Reading rounds before other descriptors of the loop have their turn.
+    static let roundsPerEvent = 4
+    /// What an unpaced connection may send before others have their turn.
+    static let bytesPerTurn = 8 * 65_536
+    /// Packets of one stream before the next one has its turn.
+    static let packetsPerStreamTurn = 16
+    /// Connections that answer late packets after their end; more are forgotten at once.
+    static let closingConnections = 4_096
+    /// Stateless resets a second, so that a flood is not answered by one (RFC 9000 section 10.3.3).
+    static let statelessResetsPerSecond = 100
+    /// Rings kept for the next stream.
+    static let pooledRings = 8
+    /// The length of our connection ids.
+    static let connectionIDLength = 8
+    /// Sends that the socket did not take; a connection does not write while there is one.
+    static let unsentBatches = 64
+}
+
+/// Counters of one endpoint since it was made.
+package struct QUICMetrics: Sendable, Hashable {
+    package var packetsReceived: UInt64 = 0
+    package var packetsSent: UInt64 = 0
+    package var bytesReceived: UInt64 = 0
+    package var bytesSent: UInt64 = 0
+    /// Packets that belong to no connection, or could not be read.
+    package var packetsDropped: UInt64 = 0
+    /// Sends refused by the system for another reason than a full buffer.
+    package var sendsFailed: UInt64 = 0
+    package var retriesSent: UInt64 = 0
+    package var versionNegotiationsSent: UInt64 = 0
+    package var statelessResetsSent: UInt64 = 0
+    package var handshakesStarted: UInt64 = 0
+    package var handshakesCompleted: UInt64 = 0
+    package var handshakesFailed: UInt64 = 0
+    package var connections = 0
+    package var handshakesInProgress = 0
+    package var datagramsDropped: UInt64 = 0
+    package var migrations: UInt64 = 0
+}
+
+/// Counters of one connection.
+package struct QUICStatistics: Sendable, Hashable {
+    package var bytesReceived: UInt64 = 0
+    package var bytesSent: UInt64 = 0
+    package var packetsReceived: UInt64 = 0
+    package var packetsSent: UInt64 = 0
+    /// Packets with stream data that were declared lost.
+    package var packetsLost: UInt64 = 0
+    package var datagramsLost: UInt64 = 0
+    package var migrations: UInt64 = 0
+}

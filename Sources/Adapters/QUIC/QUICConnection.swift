@@ -1,0 +1,327 @@
+internal import CLinux
+internal import CQUIC
+package import Domain
+internal import EventLoop
+
+/// What happens on a ``QUICConnection``; all on the loop's thread. Any call into the API is allowed meanwhile.
+package protocol QUICConnectionDelegate: AnyObject {
+    /// Client side: the handshake is complete and the peer is who it should be.
+    func quicConnected(_ connection: QUICConnection)
+    /// The peer has opened a stream: set its delegate now, its first bytes follow.
+    func quicStreamOpened(_ connection: QUICConnection, _ stream: QUICStream)
+    /// `openStream` may succeed again.
+    func quicStreamCreditGrew(_ connection: QUICConnection)
+    func quicDatagramReceived(_ connection: QUICConnection, _ bytes: UnsafeRawBufferPointer)
+    /// A new path is validated: `peerAddress` (on a client: the local address) has changed.
+    func quicPathChanged(_ connection: QUICConnection)
+    /// Exactly once, last; the streams have been told before.
+    func quicClosed(_ connection: QUICConnection, _ reason: QUICCloseReason)
+}
+
+/// One QUIC connection, of either role. Its endpoint holds it until it has ended.
+///
+/// The library forbids most calls from inside its callbacks, and nothing may be freed there. So what a delegate
+/// asks for in a callback is noted and done when the library has returned (`settle`), once for each batch of
+/// packets:
+///
+/// ```
+///   packets in -> cq_read (callbacks: data, resets, acknowledgements)
+///   batch over -> receive-batch-ended, writable, closed streams, close -> one writing turn -> timer
+/// ```
+package final class QUICConnection {
+    /// Held until `quicClosed`.
+    package var delegate: (any QUICConnectionDelegate)?
+    package let isServer: Bool
+    /// The validated address of the peer.
+    package internal(set) var peerAddress: SocketAddress
+    /// Our first connection id, for logs.
+    package let sourceConnectionID: [UInt8]
+
+    unowned(unsafe) let endpoint: QUICEndpoint
+    /// Nil once the connection has ended.
+    var library: OpaquePointer?
+    var phase = Phase.handshake
+    var connectionIDs: [ConnectionID]
+    var streams: [Int64: QUICStream] = [:]
+    var counters = QUICStatistics()
+    var datagrams: DatagramQueue?
+    /// A client's or server's credentials; the TLS session needs them until the handshake is over.
+    var credentials: AnyObject?
+    private(set) var timer: LoopTimer?
+
+    // What the library's callbacks leave for `settle`.
+    var isInLibrary = false
+    var touchedStreams: [QUICStream] = []
+    var writableStreams: [QUICStream] = []
+    var closedStreams: [QUICStream] = []
+    var shutdowns: [Shutdown] = []
+    var pendingEnd: End?
+    var isPathValidationDone = false
+    var isTLSToBeFreed = false
+    var isStreamLimitRaised = false
+    /// A client has moved to a new local address whose validation is under way.
+    var hasRebound = false
+
+    // Places in the endpoint's lists.
+    var isTouched = false
+    var isScheduled = false
+
+    // Streams with something to send, as a ring of their own; the head has its turn.
+    unowned(unsafe) var firstSender: QUICStream?
+    var packetsOfTurn = 0
+
+    // The rest of a closed connection.
+    var closePacket: [UInt8] = []
+    var packetsSinceClose = 0
+    var isLingering = false
+    var lastLocal = cl_address()
+    var lastPeer = cl_address()
+
+    enum Phase {
+        case handshake
+        case open
+        /// `CONNECTION_CLOSE` was sent (RFC 9000 section 10.2.1): late packets are answered with it.
+        case closing
+        /// The peer has closed (section 10.2.2): late packets are swallowed.
+        case draining
+        case gone
+    }
+
+    enum Direction { case read, write }
+
+    struct Shutdown {
+        let stream: QUICStream
+        let code: UInt64
+        let direction: Direction
+    }
+
+    /// Why and how the connection is to end, once the library has returned.
+    enum End {
+        case application(code: UInt64, text: [UInt8], reason: QUICCloseReason)
+        /// The library found an error; it says with which packet to close.
+        case failed(QUICCloseReason)
+        case drained(QUICCloseReason)
+        case silent(QUICCloseReason)
+    }
+
+    init(
+        endpoint: QUICEndpoint, isServer: Bool, peer: SocketAddress, sourceConnectionID: ConnectionID,
+        credentials: AnyObject
+    ) {
+        self.endpoint = endpoint
+        self.isServer = isServer
+        peerAddress = peer
+        self.sourceConnectionID = sourceConnectionID.bytes
+        connectionIDs = [sourceConnectionID]
+        self.credentials = credentials
+        timer = endpoint.loop.makeTimer { [unowned(unsafe) self] in timerFired() }
+    }
+
+    deinit {
+        if let library { cq_free(library) }
+    }
+
+    // MARK: State
+
+    /// Whether the connection has ended, or is about to after `close`.
+    package var isClosed: Bool { library == nil || pendingEnd != nil }
+
+    package var isEstablished: Bool { phase == .open && !isClosed }
+
+    package var smoothedRTT: Duration {
+        guard let library else { return .zero }
+        var info = cq_info()
+        cq_get_info(library, &info)
+        return .nanoseconds(Int64(clamping: info.smoothed_rtt))
+    }
+
+    package var statistics: QUICStatistics {
+        var result = counters
+        if let library {
+            for stream in streams.values {
+                result.packetsLost &+= cq_stream_loss_count(library, stream.id)
+            }
+        }
+        return result
+    }
+
+    /// The largest datagram that can be sent now; 0 when the peer takes none.
+    package var datagramLimitBytes: Int {
+        guard let library, phase == .open else { return 0 }
+        return cq_datagram_limit(library)
+    }
+
+    // MARK: Commands
+
+    /// Opens a bidirectional stream; nil without credit (`quicStreamCreditGrew` follows) or after the end.
+    package func openStream() -> QUICStream? {
+        guard let library, !isClosed else { return nil }
+        var id: Int64 = -1
+        guard cq_open_stream(library, nil, &id) == CQ_OK else { return nil }
+        return addStream(id)
+    }
+
+    /// Queues a datagram; it is sent once, and lost when the network loses it.
+    package func sendDatagram(_ bytes: UnsafeRawBufferPointer) -> QUICDatagramResult {
+        guard phase == .open, !isClosed else { return .unavailable }
+        let limit = datagramLimitBytes
+        guard limit > 0 else { return .unavailable }
+        guard bytes.count <= limit else {
+            endpoint.metrics.datagramsDropped &+= 1
+            return .tooLarge(limitBytes: limit)
+        }
+        let queue =
+            datagrams ?? DatagramQueue(capacity: max(16 << 10, endpoint.configuration.datagramQueueBytes))
+        datagrams = queue
+        guard let dropped = queue.append(bytes) else { return .tooLarge(limitBytes: limit) }
+        endpoint.schedule(self)
+        guard dropped > 0 else { return .queued }
+        endpoint.metrics.datagramsDropped &+= UInt64(dropped)
+        return .queuedDroppingOldest(dropped)
+    }
+
+    /// Ends the connection with an application error code; `quicClosed` follows, not within this call.
+    package func close(code: UInt64, reason: String = "") {
+        end(.application(code: code, text: Array(reason.utf8.prefix(200)), reason: .local(code: code)))
+    }
+
+    /// Sends the next packets under new keys (RFC 9001 section 6); false when it is too early.
+    package func initiateKeyUpdate() -> Bool {
+        guard let library, phase == .open, !isInLibrary else { return false }
+        guard cq_initiate_key_update(library, endpoint.nowNanoseconds) == CQ_OK else { return false }
+        endpoint.schedule(self)
+        return true
+    }
+
+    /// Notes the end; the first one counts.
+    func end(_ end: End) {
+        guard library != nil, pendingEnd == nil else { return }
+        pendingEnd = end
+        endpoint.schedule(self)
+    }
+
+    // MARK: For the streams
+
+    func addStream(_ id: Int64) -> QUICStream? {
+        guard let library else { return nil }
+        let stream = QUICStream(id: id, owner: self)
+        guard cq_set_stream_context(library, id, Unmanaged.passUnretained(stream).toOpaque()) == CQ_OK else {
+            return nil
+        }
+        streams[id] = stream
+        return stream
+    }
+
+    func takeRing() -> TransmitRing { endpoint.rings.take() }
+    func giveBack(_ ring: TransmitRing) { endpoint.rings.giveBack(ring) }
+
+    func wantsToSend(_ stream: QUICStream) {
+        if !stream.isQueued { enqueue(stream) }
+        endpoint.schedule(self)
+    }
+
+    func shutDown(_ stream: QUICStream, code: UInt64, direction: Direction) {
+        guard library != nil, pendingEnd == nil else { return }
+        // Error codes are 62-bit numbers on the wire.
+        let shutdown = Shutdown(stream: stream, code: min(code, 1 << 62 - 1), direction: direction)
+        if isInLibrary {
+            shutdowns.append(shutdown)
+        } else {
+            perform(shutdown)
+        }
+        endpoint.schedule(self)
+    }
+
+    func perform(_ shutdown: Shutdown) {
+        guard let library, !shutdown.stream.isClosed else { return }
+        let stream = shutdown.stream
+        isInLibrary = true
+        defer { isInLibrary = false }
+        switch shutdown.direction {
+        case .write:
+            dequeue(stream)
+            _ = cq_reset_stream(library, stream.id, shutdown.code)
+        case .read:
+            cq_extend_connection(library, UInt64(stream.takeUnconsumed()))
+            _ = cq_stop_sending(library, stream.id, shutdown.code)
+        }
+    }
+
+    func extendCredit(_ stream: QUICStream, _ count: Int) {
+        guard let library else { return }
+        if !stream.isReadStopped { cq_extend_stream(library, stream.id, UInt64(count)) }
+        cq_extend_connection(library, UInt64(count))
+        endpoint.schedule(self)
+    }
+
+    // MARK: The ring of senders
+
+    func enqueue(_ stream: QUICStream) {
+        guard !stream.isQueued else { return }
+        stream.isQueued = true
+        guard let first = firstSender, let last = first.previousSender else {
+            stream.nextSender = stream
+            stream.previousSender = stream
+            firstSender = stream
+            packetsOfTurn = 0
+            return
+        }
+        stream.nextSender = first
+        stream.previousSender = last
+        last.nextSender = stream
+        first.previousSender = stream
+    }
+
+    func dequeue(_ stream: QUICStream) {
+        guard stream.isQueued, let next = stream.nextSender, let previous = stream.previousSender else {
+            return
+        }
+        stream.isQueued = false
+        stream.nextSender = nil
+        stream.previousSender = nil
+        if next === stream {
+            firstSender = nil
+            return
+        }
+        previous.nextSender = next
+        next.previousSender = previous
+        if firstSender === stream {
+            firstSender = next
+            packetsOfTurn = 0
+        }
+    }
+
+    func rotateSenders() {
+        firstSender = firstSender?.nextSender
+        packetsOfTurn = 0
+    }
+
+    // MARK: Timer
+
+    func armTimer() {
+        guard let library, let timer else { return }
+        let expiry = Instant(nanoseconds: cq_expiry(library))
+        if timer.armedDeadline != expiry { timer.arm(at: expiry) }
+    }
+
+    func armTimer(at deadline: Instant) {
+        timer?.arm(at: deadline)
+    }
+
+    func dropTimer() {
+        timer?.cancel()
+        timer = nil
+    }
+
+    private func timerFired() {
+        guard let library else {
+            endpoint.forget(self)
+            return
+        }
+        isInLibrary = true
+        let result = cq_handle_expiry(library, endpoint.nowNanoseconds)
+        isInLibrary = false
+        if result != CQ_OK { libraryFailed(result) }
+        endpoint.run(self)
+    }
+}
