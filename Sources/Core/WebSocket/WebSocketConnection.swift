@@ -271,7 +271,7 @@ package struct WebSocketConnection: Sendable {
         _ generator: inout some RandomNumberGenerator
     ) -> [UInt8]? {
         guard !hasSentClose else { return nil }
-        let mask: UInt32? = role == .client ? UInt32.random(in: .min ... .max, using: &generator) : nil
+        let mask: UInt32? = role == .client ? UInt32(truncatingIfNeeded: generator.next()) : nil
         return WebSocketFrame.encode(opcode, payload, mask: mask)
     }
 }

@@ -15,7 +15,7 @@ package enum WebSocketHandshake {
     /// A `Sec-WebSocket-Key` drawn from `generator`.
     package static func makeKey(using generator: inout some RandomNumberGenerator) -> String {
         var bytes: [UInt8] = []
-        for _ in 0..<keyBytes { bytes.append(UInt8.random(in: 0...255, using: &generator)) }
+        for _ in 0..<keyBytes { bytes.append(UInt8(truncatingIfNeeded: generator.next())) }
         return Base64.encode(bytes)
     }
 
