@@ -46,7 +46,7 @@ package enum WebSocketHandshake {
     }
 
     /// Why a request is no opening handshake, with the status to answer.
-    package enum RequestFault: Error, Sendable, Hashable {
+    package enum RequestFault: Error, Sendable, Hashable, CustomStringConvertible {
         /// 405 with `Allow: GET`.
         case methodNotAllowed
         /// 426 with `Upgrade: websocket`: it asks for no upgrade to WebSocket (RFC 9110 section 15.5.22).
@@ -61,6 +61,16 @@ package enum WebSocketHandshake {
             case .methodNotAllowed: 405
             case .upgradeRequired, .versionNotSupported: 426
             case .malformed: 400
+            }
+        }
+
+        /// A sentence for people.
+        package var description: String {
+            switch self {
+            case .methodNotAllowed: "A WebSocket is opened by GET."
+            case .upgradeRequired: "The request asks for no upgrade to WebSocket."
+            case .versionNotSupported: "Only version 13 of WebSocket is spoken here."
+            case .malformed(let what): "The WebSocket handshake is malformed: \(what)."
             }
         }
     }
