@@ -122,7 +122,7 @@ let package = Package(
 
         // MARK: Runtime
         runtime("EventLoop", uses: ["Domain", "CLinux"], packages: [deques]),
-        runtime("Observability", uses: ["Domain", "CLinux"], packages: [logging]),
+        runtime("Observability", uses: ["Domain", "EventLoop", "CLinux"], packages: [logging]),
 
         // MARK: Adapters
         adapter("TLS", uses: ["Domain", "EventLoop", "COpenSSL"]),
@@ -206,7 +206,9 @@ let package = Package(
         tests("Core", "DeviceProtocolTests", uses: ["Domain", "DeviceProtocol"]),
         tests("Core", "FleetTests", uses: ["Domain", "DeviceProtocol", "Fleet", "TestKit"]),
         tests("Runtime", "EventLoopTests", uses: ["Domain", "EventLoop", "TestKit"]),
-        tests("Runtime", "ObservabilityTests", uses: ["Domain", "Observability"], packages: [logging]),
+        tests(
+            "Runtime", "ObservabilityTests", uses: ["Domain", "EventLoop", "Observability"],
+            packages: [logging]),
         tests("Adapters", "TLSTests", uses: ["Domain", "EventLoop", "TLS", "TestKit"]),
         tests("Adapters", "QUICTests", uses: ["Domain", "EventLoop", "QUIC"]),
         tests("Adapters", "ControlWireTests", uses: ["Domain", "DeviceProtocol", "ControlWire"]),

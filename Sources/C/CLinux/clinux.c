@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -493,6 +494,13 @@ uint64_t cl_raise_file_limit(void) {
 }
 
 char **cl_environment(void) { return environ; }
+
+int cl_processor_count(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) < 0) return 1;
+    int count = CPU_COUNT(&set);
+    return count > 0 ? count : 1;
+}
 
 int cl_hostname(char *bytes, size_t count) { return result(gethostname(bytes, count)); }
 

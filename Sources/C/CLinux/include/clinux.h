@@ -135,6 +135,8 @@ void cl_ignore_sigpipe(void);
 uint64_t cl_raise_file_limit(void);
 /// The process's environment: strings `NAME=value`, ended by NULL.
 char **cl_environment(void);
+/// The processors this process may run on (sched_getaffinity); at least 1.
+int cl_processor_count(void);
 int cl_hostname(char *bytes, size_t count);
 /// Names the calling thread; at most 15 bytes.
 void cl_name_thread(const char *name);

@@ -1,6 +1,6 @@
-import DeviceAgent
 import Domain
 import EventLoop
+import Observability
 import Testing
 
 @Suite struct MachineLoadTests {
