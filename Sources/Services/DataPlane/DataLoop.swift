@@ -1,0 +1,180 @@
+internal import DataPath
+internal import Domain
+internal import EventLoop
+internal import QUIC
+
+/// One data loop: its share of the devices' QUIC connections, and the client sockets of their conns.
+///
+/// It decides nothing about devices: who may connect and what belongs to whom is asked of the control loop
+/// by ``DataEvent`` and told by ``DataCommand``.
+final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
+    let loop: EventLoop
+    private let index: Int
+    private let pool = ChunkPool()
+    private let events: Mailbox<DataEvent>
+    private var endpoint: QUICEndpoint?
+    private var connections: [UInt64: DeviceConnection] = [:]
+    private var conns: [ConnID: Conn] = [:]
+    private var nextSerial: UInt64 = 1
+    private var moved: [StreamRelay] = []
+    private var progressTimer: LoopTimer?
+
+    /// A conn on this loop: waiting for its device's stream, or open on a connection.
+    private struct Conn {
+        var pending: PendingConn
+        let relay: StreamRelay
+        var openOn: DeviceConnection?
+    }
+
+    /// How often byte counts are told while bytes move.
+    private static let progressInterval = Duration.seconds(1)
+
+    init(loop: EventLoop, index: Int, events: Mailbox<DataEvent>) {
+        self.loop = loop
+        self.index = index
+        self.events = events
+        progressTimer = loop.makeTimer { [weak self] in self?.tellProgress() }
+    }
+
+    /// Serves `endpoint`, whose delegate this loop is.
+    func serve(_ endpoint: QUICEndpoint) {
+        self.endpoint = endpoint
+    }
+
+    func tell(_ event: DataEvent) {
+        events.send(event)
+    }
+
+    // MARK: Commands
+
+    func handle(_ command: DataCommand) {
+        switch command {
+        case .acceptHello(let id, let capacity):
+            connections[id.serial]?.acceptHello(capacity: capacity)
+        case .rejectHello(let id):
+            connections[id.serial]?.close(code: DataPlaneError.badToken, "bad data token", ending: .error)
+        case .closeConnection(let id, let code, let reason):
+            connections[id.serial]?.close(code: code, "", ending: reason)
+        case .expect(let pending):
+            expect(pending)
+        case .fail(let connID, let reply):
+            guard let conn = conns[connID], conn.openOn == nil else { return }
+            conn.relay.finish(with: reply, .error)
+        case .reassign(let connID, let connection):
+            reassign(connID, to: connection)
+        case .close(let connID, let reason):
+            conns[connID]?.relay.close(reason)
+        case .useCertificate(let certificate, let key):
+            // Checked by who sent it: the pair has been loaded once already.
+            if let credentials = try? QUICServerCredentials(certificatePEM: certificate, keyPEM: key) {
+                endpoint?.serverCredentials = credentials
+            }
+        case .stop:
+            stop()
+        }
+    }
+
+    private func expect(_ pending: PendingConn) {
+        do {
+            let relay = try StreamRelay(
+                on: loop, pool: pool, connID: pending.connID, descriptor: pending.clientDescriptor,
+                earlyBytes: pending.earlyBytes, idleTimeout: pending.idleTimeout, owner: self)
+            conns[pending.connID] = Conn(pending: pending, relay: relay)
+        } catch {
+            Sockets.closeWithReset(pending.clientDescriptor)
+            tell(.connEnded(ConnProgress(connID: pending.connID, bytesSent: 0, bytesReceived: 0), .error))
+        }
+    }
+
+    private func reassign(_ connID: ConnID, to connection: DataConnectionID) {
+        guard let conn = conns[connID], conn.openOn == nil else { return }
+        let pending = conn.pending.moved(to: connection)
+        if connection.loop == index {
+            conns[connID]?.pending = pending
+        } else {
+            conns[connID] = nil
+            conn.relay.release()
+            tell(.released(pending))
+        }
+    }
+
+    private func stop() {
+        for connection in connections.values {
+            connection.close(code: DataPlaneError.normalEnd, "node stopping", ending: .sessionLost)
+        }
+        for conn in conns.values { conn.relay.close(.sessionLost) }
+        progressTimer?.cancel()
+        endpoint?.close()
+        tell(.stopped(loop: index))
+        loop.stop()
+    }
+
+    // MARK: Connections
+
+    func endpoint(_ endpoint: QUICEndpoint, accepted quic: QUICConnection) {
+        let id = DataConnectionID(loop: index, serial: nextSerial)
+        nextSerial += 1
+        connections[id.serial] = DeviceConnection(id: id, quic: quic, owner: self)
+    }
+
+    func connectionEnded(_ connection: DeviceConnection) {
+        connections[connection.id.serial] = nil
+    }
+
+    /// Opens the conn that waits for a stream of `connection`; false when none does.
+    func open(_ header: (connID: ConnID, resolvedAddress: String), on connection: DeviceConnection,
+        _ stream: QUICStream, received: [UInt8]
+    ) -> Bool {
+        guard var conn = conns[header.connID], conn.openOn == nil, conn.pending.connection == connection.id
+        else { return false }
+        conn.openOn = connection
+        conns[header.connID] = conn
+        tell(.connOpened(header.connID, resolvedAddress: header.resolvedAddress))
+        conn.relay.attach(stream, preface: conn.pending.successReply, received: received)
+        return true
+    }
+
+    // MARK: Relays
+
+    func relayMoved(_ relay: StreamRelay) {
+        moved.append(relay)
+        if moved.count == 1 { progressTimer?.arm(at: loop.now + Self.progressInterval) }
+    }
+
+    func relayEnded(_ relay: StreamRelay, _ end: RelayEnd) {
+        let conn = conns.removeValue(forKey: relay.connID)
+        let counts = relay.takeProgress()
+        let progress = ConnProgress(
+            connID: relay.connID, bytesSent: counts.fromSocket, bytesReceived: counts.toSocket)
+        let reason: CloseReason =
+            switch end {
+            case .finished: .finished
+            case .socketReset: .clientReset
+            case .streamReset: .targetReset
+            case .connectionLost: conn?.openOn?.endOfConns ?? .sessionLost
+            case .idle: .idle
+            case .closed(let reason): reason
+            }
+        tell(.connEnded(progress, reason))
+    }
+
+    private func tellProgress() {
+        let relays = moved
+        moved.removeAll(keepingCapacity: true)
+        let progress = relays.map { relay in
+            let counts = relay.takeProgress()
+            return ConnProgress(
+                connID: relay.connID, bytesSent: counts.fromSocket, bytesReceived: counts.toSocket)
+        }
+        if !progress.isEmpty { tell(.progress(progress)) }
+    }
+}
+
+extension PendingConn {
+    /// The same conn, waiting for a stream of another connection.
+    func moved(to connection: DataConnectionID) -> PendingConn {
+        PendingConn(
+            connID: connID, connection: connection, clientDescriptor: clientDescriptor,
+            earlyBytes: earlyBytes, successReply: successReply, idleTimeout: idleTimeout)
+    }
+}

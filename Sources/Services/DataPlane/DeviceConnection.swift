@@ -1,0 +1,137 @@
+internal import ControlWire
+internal import DeviceProtocol
+internal import Domain
+internal import EventLoop
+internal import QUIC
+
+/// One device's QUIC connection on the node: the hello, then a stream for each conn (contract section 3).
+///
+/// ```
+/// awaitingHello --DataHello--> awaitingDecision --acceptHello--> bound
+///       |  10 s, garbage             | rejectHello: 0x101          | anything but conn streams: 0x104
+///       +------------------------> closed <------------------------+
+/// ```
+final class DeviceConnection: QUICConnectionDelegate {
+    private enum State {
+        case awaitingHello
+        case awaitingDecision(QUICStream)
+        case bound(QUICStream)
+        case closed
+    }
+
+    let id: DataConnectionID
+    private let quic: QUICConnection
+    private unowned let owner: DataLoop
+    private var state = State.awaitingHello
+    private var helloTimer: LoopTimer?
+    /// How conns end when the connection does: told by who closes it here, SESSION_LOST otherwise.
+    private(set) var endOfConns = CloseReason.sessionLost
+
+    /// How long a device may take from the handshake to its DataHello.
+    private static let helloTime = Duration.seconds(10)
+
+    init(id: DataConnectionID, quic: QUICConnection, owner: DataLoop) {
+        self.id = id
+        self.quic = quic
+        self.owner = owner
+        quic.delegate = self
+        let timer = owner.loop.makeTimer { [weak self] in
+            self?.close(code: DataPlaneError.protocolViolation, "no DataHello", ending: .error)
+        }
+        timer.arm(at: owner.loop.now + Self.helloTime)
+        helloTimer = timer
+    }
+
+    /// Closes the connection; its conns end with `reason`.
+    func close(code: UInt64, _ text: String, ending reason: CloseReason) {
+        endOfConns = reason
+        quic.close(code: code, reason: text)
+    }
+
+    // MARK: Hello
+
+    func acceptHello(capacity: UInt32) {
+        guard case .awaitingDecision(let stream) = state else { return }
+        let ack = DataFraming.encode(DataCodec.encodeDataHelloAck(ok: true))
+        _ = ack.withUnsafeBytes { stream.write($0) }
+        state = .bound(stream)
+    }
+
+    func helloReceived(on stream: QUICStream, _ frame: [UInt8]) {
+        guard case .awaitingHello = state else { return }
+        guard let hello = try? DataCodec.decodeDataHello(frame) else {
+            return violation("malformed DataHello")
+        }
+        helloTimer?.cancel()
+        state = .awaitingDecision(stream)
+        owner.tell(
+            .hello(id, peer: quic.peerAddress, sessionID: hello.sessionID, dataToken: hello.dataToken))
+    }
+
+    func violation(_ text: String) {
+        close(code: DataPlaneError.protocolViolation, text, ending: .error)
+    }
+
+    /// The first frame of a conn's stream has arrived, with what followed it.
+    func headerReceived(on stream: QUICStream, _ frame: [UInt8], rest: [UInt8]) {
+        guard let header = try? DataCodec.decodeStreamHeader(frame) else {
+            return violation("malformed StreamHeader")
+        }
+        if case .bound = state,
+            owner.open((header.connID, header.resolvedAddress), on: self, stream, received: rest)
+        {
+            return
+        }
+        stream.delegate = nil
+        stream.reset(code: DataPlaneError.unknownConn)
+        stream.stopReading(code: DataPlaneError.unknownConn)
+    }
+
+    // MARK: QUIC
+
+    func quicConnected(_ connection: QUICConnection) {}
+
+    func quicStreamOpened(_ connection: QUICConnection, _ stream: QUICStream) {
+        switch state {
+        case .awaitingHello:
+            guard stream.id == 0 else { return violation("a stream before DataHello") }
+            stream.delegate = FirstFrameReader(.hello, self)
+        case .bound:
+            stream.delegate = FirstFrameReader(.conn, self)
+        case .awaitingDecision:
+            violation("a stream before DataHelloAck")
+        case .closed:
+            break
+        }
+    }
+
+    /// The stream of the hello has ended, which the device may not do while its session lives.
+    func helloStreamEnded() {
+        if case .closed = state { return }
+        violation("the first stream ended")
+    }
+
+    func quicStreamCreditGrew(_ connection: QUICConnection) {}
+
+    func quicDatagramReceived(_ connection: QUICConnection, _ bytes: UnsafeRawBufferPointer) {}
+
+    func quicPathChanged(_ connection: QUICConnection) {
+        guard hasSaidHello else { return }
+        owner.tell(.pathChanged(id, peer: connection.peerAddress))
+    }
+
+    func quicClosed(_ connection: QUICConnection, _ reason: QUICCloseReason) {
+        helloTimer?.cancel()
+        let wasKnown = hasSaidHello
+        state = .closed
+        if wasKnown { owner.tell(.connectionClosed(id, reason: "\(reason)")) }
+        owner.connectionEnded(self)
+    }
+
+    private var hasSaidHello: Bool {
+        switch state {
+        case .awaitingDecision, .bound: true
+        case .awaitingHello, .closed: false
+        }
+    }
+}
