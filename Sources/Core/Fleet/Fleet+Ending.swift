@@ -79,7 +79,7 @@ extension Fleet {
         return !live.isEmpty
     }
 
-    /// Ends every session with 1001 and refuses new control connections; done when ``isEmpty``.
+    /// Ends every session with 1001 and refuses new control connections; done when ``hasStopped``.
     package mutating func stop(at moment: Moment) {
         isStopping = true
         for id in Array(controls.keys) where controls[id]?.session == nil {

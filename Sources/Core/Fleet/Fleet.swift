@@ -80,7 +80,11 @@ package struct Fleet: ~Copyable {
     package var unregisteredControlCount: Int { registrationDeadlines.count }
     var endingSessions = 0
 
-    /// Nothing is left: after `stop`, the node may end.
+    /// After `stop`: every session has been told ended, so the node may end. A conn that its data loop never
+    /// gave back holds nothing up.
+    package var hasStopped: Bool { isStopping && sessions.isEmpty && controls.isEmpty }
+
+    /// Nothing is left.
     package var isEmpty: Bool { sessions.isEmpty && conns.isEmpty && controls.isEmpty }
 
     /// The current session of a device; nil when it is offline.

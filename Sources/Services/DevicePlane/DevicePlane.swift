@@ -269,7 +269,7 @@ package final class DevicePlane {
         }
         isPerforming = false
         timer?.arm(at: fleet.nextDeadline)
-        if let whenStopped, fleet.isEmpty {
+        if let whenStopped, fleet.hasStopped {
             self.whenStopped = nil
             whenStopped()
         }
