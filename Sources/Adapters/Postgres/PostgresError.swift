@@ -49,7 +49,7 @@ package struct PostgresError: Error, Sendable, Hashable, CustomStringConvertible
     package var isDataError: Bool {
         guard kind == .server else { return false }
         switch sqlStateClass {
-        case "21", "22", "23", "54", "XX": return true
+        case "21", "22", "23", "54": return true
         default: return false
         }
     }

@@ -41,7 +41,6 @@ enum NodeWrites {
                     .integer(Int64(node.record.wssPort)), .integer(Int64(node.record.quicPort)),
                     .text(node.record.version), .time(node.record.startedAt),
                 ]),
-            PostgresStatement("SELECT pop.make_partitions(\(daysAhead))"),
         ]
     }
 
@@ -63,10 +62,9 @@ enum NodeWrites {
             """, [node.nodeID, .uuid(node.incarnation), .text(state.rawValue)])
     }
 
-    static func maintainPartitions(retentionDays: Int) -> [PostgresStatement] {
-        [
-            PostgresStatement("SELECT pop.make_partitions(\(daysAhead))"),
-            PostgresStatement("SELECT pop.drop_expired($1::integer)", [.integer(Int64(retentionDays))]),
-        ]
+    static let makePartitions = PostgresStatement("SELECT pop.make_partitions(\(daysAhead))")
+
+    static func dropExpired(retentionDays: Int) -> PostgresStatement {
+        PostgresStatement("SELECT pop.drop_expired($1::integer)", [.integer(Int64(retentionDays))])
     }
 }

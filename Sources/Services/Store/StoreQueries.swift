@@ -8,9 +8,17 @@ package enum StoreQuery: Sendable, Hashable {
     case load(LoadSeriesQuery)
     case nodes
     case node(NodeID)
+    /// Whose token this is, told by its hash.
+    case deviceOfToken(sha256: [UInt8])
+    /// Gives a device a token, and takes away the one it had; the device need not be known yet.
+    case enrollDevice(DeviceID, tokenSHA256: [UInt8])
+    /// Takes a device's token away.
+    case revokeToken(DeviceID)
+    /// Keeps a device out, or lets it in again.
+    case setDeviceEnabled(DeviceID, Bool)
 }
 
-/// The answer to the query of the same name.
+/// The answer to the query of the same name; `changed` to those that change something.
 package enum StoreAnswer: Sendable, Hashable {
     case devices(ListPage<DeviceRow>)
     /// Nil: no such device.
@@ -20,6 +28,21 @@ package enum StoreAnswer: Sendable, Hashable {
     case nodes([NodeRow])
     /// Nil: no such node.
     case node(NodeRow?)
+    /// Nil: nobody's token.
+    case deviceOfToken(TokenHolder?)
+    /// Whether there was something to change; once it is committed.
+    case changed(Bool)
+}
+
+/// The device that a token belongs to.
+package struct TokenHolder: Sendable, Hashable {
+    package var deviceID: DeviceID
+    package var enabled: Bool
+
+    package init(deviceID: DeviceID, enabled: Bool) {
+        self.deviceID = deviceID
+        self.enabled = enabled
+    }
 }
 
 /// Why a query has no answer.

@@ -27,8 +27,8 @@ final class StoreReader {
             return done(.failure(.unavailable(lastFailure)))
         }
         do throws(StoreFailure) {
-            let statement = try Self.statement(query)
-            link.submit([statement]) { result in
+            let statements = try Self.statements(query)
+            link.submit(statements) { result in
                 done(Self.decode(query, result))
             }
         } catch {
@@ -36,14 +36,19 @@ final class StoreReader {
         }
     }
 
-    private static func statement(_ query: StoreQuery) throws(StoreFailure) -> PostgresStatement {
+    /// One transaction; its last statement's rows are the answer.
+    private static func statements(_ query: StoreQuery) throws(StoreFailure) -> [PostgresStatement] {
         switch query {
-        case .devices(let list): try DeviceReads.list(list)
-        case .device(let device): DeviceReads.one(device)
-        case .sessions(let list): try SessionReads.list(list)
-        case .load(let series): LoadReads.series(series)
-        case .nodes: NodeReads.all
-        case .node(let node): NodeReads.one(node)
+        case .devices(let list): [try DeviceReads.list(list)]
+        case .device(let device): [DeviceReads.one(device)]
+        case .sessions(let list): [try SessionReads.list(list)]
+        case .load(let series): [LoadReads.series(series)]
+        case .nodes: [NodeReads.all]
+        case .node(let node): [NodeReads.one(node)]
+        case .deviceOfToken(let hash): [Credentials.holder(hash)]
+        case .enrollDevice(let device, let hash): Credentials.enroll(device, hash)
+        case .revokeToken(let device): [Credentials.revoke(device)]
+        case .setDeviceEnabled(let device, let enabled): [Credentials.setEnabled(device, enabled)]
         }
     }
 
@@ -51,7 +56,7 @@ final class StoreReader {
         _ query: StoreQuery, _ result: Result<[PostgresResult], PostgresError>
     ) -> Result<StoreAnswer, StoreFailure> {
         do throws(PostgresError) {
-            guard let rows = try result.get().first else {
+            guard let rows = try result.get().last else {
                 throw PostgresError(.unexpectedAnswer, "no result")
             }
             switch query {
@@ -61,6 +66,9 @@ final class StoreReader {
             case .load: return .success(.load(try LoadReads.points(rows)))
             case .nodes: return .success(.nodes(try NodeReads.rows(rows)))
             case .node: return .success(.node(try NodeReads.rows(rows).first))
+            case .deviceOfToken: return .success(.deviceOfToken(try rows.rows.first.map(Credentials.decode)))
+            case .enrollDevice, .revokeToken, .setDeviceEnabled:
+                return .success(.changed(rows.affectedRows > 0))
             }
         } catch {
             // The only texts of an asker's that a statement casts are those of its cursor.

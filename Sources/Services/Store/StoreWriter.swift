@@ -50,6 +50,8 @@ final class StoreWriter {
     private static let maximumBatchEvents = 2_000
     private static let leaseInterval = Duration.seconds(2)
     private static let upkeepInterval = Duration.seconds(3_600)
+    /// A node that is restarted often drops what has expired, too, once its start is over.
+    private static let firstUpkeepDelay = Duration.seconds(60)
     private static let shortestPause = Duration.milliseconds(100)
     private static let longestPause = Duration.seconds(5)
 
@@ -171,6 +173,7 @@ final class StoreWriter {
     private func begin() {
         guard link.isReady, phase == .waiting else { return }
         phase = .beginning
+        upkeep(NodeWrites.makePartitions)
         link.submit(NodeWrites.begin(node, nodeState)) { [weak self] result in
             guard let self else { return }
             switch result {
@@ -178,7 +181,7 @@ final class StoreWriter {
                 phase = .writing
                 noteHealth(isConnected: true)
                 leaseTimer?.arm(at: loop.now + Self.leaseInterval)
-                upkeepTimer?.arm(at: loop.now + Self.upkeepInterval)
+                upkeepTimer?.arm(at: loop.now + Self.firstUpkeepDelay)
                 pump()
             case .failure(let error):
                 phase = .waiting
@@ -314,8 +317,14 @@ final class StoreWriter {
     private func maintainPartitions() {
         upkeepTimer?.arm(at: loop.now + Self.upkeepInterval)
         guard phase == .writing, link.isReady else { return }
-        link.submit(NodeWrites.maintainPartitions(retentionDays: configuration.retentionDays)) {
-            [log] result in
+        upkeep(NodeWrites.makePartitions)
+        upkeep(NodeWrites.dropExpired(retentionDays: configuration.retentionDays))
+    }
+
+    /// A transaction of its own, as it locks whole tables for a moment; what has no partition yet lands in
+    /// the default one, so a failure can wait for the next time.
+    private func upkeep(_ statement: PostgresStatement) {
+        link.submit([statement]) { [log] result in
             if case .failure(let error) = result {
                 log.warning("partitions could not be maintained", metadata: ["error": "\(error)"])
             }
