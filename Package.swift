@@ -180,7 +180,10 @@ let package = Package(
             packages: [arguments, logging]),
         app(
             "PopDevice",
-            uses: ["Domain", "EventLoop", "Observability", "TLS", "JSON", "DeviceProtocol", "DeviceAgent"],
+            uses: [
+                "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "DeviceProtocol",
+                "DeviceAgent",
+            ],
             packages: [arguments, logging]),
         app(
             "PopCtl", uses: ["Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer"],
@@ -225,7 +228,12 @@ let package = Package(
         tests("Services", "DataPathTests", uses: ["Domain", "EventLoop", "QUIC", "DataPath"]),
         tests(
             "Services", "DeviceAgentTests",
-            uses: ["Domain", "EventLoop", "DeviceProtocol", "DeviceAgent", "TestKit"]),
+            uses: [
+                "Domain", "EventLoop", "Observability", "TLS", "QUIC", "HTTP1", "WebSocket", "HTTPServer",
+                "DeviceProtocol", "ControlWire", "DeviceAgent",
+                "TestKit",
+            ],
+            packages: [logging]),
         tests(
             "Services", "DevicePlaneTests",
             uses: [

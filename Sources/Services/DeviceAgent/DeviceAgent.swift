@@ -4,6 +4,7 @@ package import DeviceProtocol
 internal import Domain
 package import EventLoop
 package import Logging
+package import Observability
 
 /// A device agent on a loop: connects to its POPs, keeps both planes of a session alive, and opens
 /// connections to targets on the POP's behalf.

@@ -4,6 +4,7 @@ import DeviceProtocol
 import Domain
 import EventLoop
 import Logging
+import Observability
 import QUIC
 
 /// A control connection whose other end is the test.
