@@ -202,7 +202,7 @@ let package = Package(
             ],
             packages: [logging]),
         testSupport("TemporaryPostgres", uses: ["Domain", "EventLoop", "Postgres", "EmbeddedPostgres"]),
-        tests("Core", "DomainTests", uses: ["Domain"]),
+        tests("Core", "DomainTests", uses: ["Domain", "TestKit"]),
         tests("Core", "HTTP1Tests", uses: ["Domain", "HTTP1"]),
         tests("Core", "WebSocketTests", uses: ["Domain", "WebSocket", "TestKit"]),
         tests("Core", "SOCKS5Tests", uses: ["Domain", "SOCKS5", "TestKit"]),
