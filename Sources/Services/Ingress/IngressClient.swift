@@ -8,7 +8,8 @@ internal import SOCKS5
 
 /// One client until its conn is a data loop's: drives a ``SOCKS5Handshake`` over its socket.
 final class IngressClient: ByteStreamHandler {
-    private unowned let ingress: Ingress
+    private weak var ingress: Ingress?
+    private let metrics: IngressMetrics
     private let peer: SocketAddress
     private var handshake: SOCKS5Handshake
     private var stream: TCPStream?
@@ -17,11 +18,13 @@ final class IngressClient: ByteStreamHandler {
 
     init(_ ingress: Ingress, peer: SocketAddress) {
         self.ingress = ingress
+        metrics = ingress.metrics
         self.peer = peer
         handshake = SOCKS5Handshake(requiresPassword: ingress.authenticator.requiresPassword)
     }
 
     func start(_ descriptor: Int32) throws(SystemError) {
+        guard let ingress else { return Sockets.close(descriptor) }
         stream = try TCPStream(on: ingress.loop, adopting: descriptor, peer: peer, handler: self)
         timer = ingress.loop.makeTimer { [weak self] in self?.timedOut() }
         timer?.arm(at: ingress.loop.now + IngressLimits.handshakeTimeout)
@@ -44,7 +47,7 @@ final class IngressClient: ByteStreamHandler {
 
     func streamPeerFinished(_ stream: any ByteStream) {
         // A client that ends before its request wants nothing.
-        ingress.metrics.failedHandshakes.add()
+        metrics.failedHandshakes.add()
         stream.closeWhenFlushed()
         finish()
     }
@@ -52,12 +55,12 @@ final class IngressClient: ByteStreamHandler {
     func streamDrained(_ stream: any ByteStream) {}
 
     func streamEnded(_ stream: any ByteStream, error: (any Error)?) {
-        ingress.metrics.failedHandshakes.add()
+        metrics.failedHandshakes.add()
         finish()
     }
 
     private func timedOut() {
-        ingress.metrics.failedHandshakes.add()
+        metrics.failedHandshakes.add()
         drop()
     }
 
@@ -65,7 +68,7 @@ final class IngressClient: ByteStreamHandler {
         timer?.cancel()
         timer = nil
         stream = nil
-        ingress.finished(self)
+        ingress?.finished(self)
     }
 
     // MARK: Handshake
@@ -83,8 +86,8 @@ final class IngressClient: ByteStreamHandler {
                 stream?.pauseReading()
                 serve(request, earlyBytes)
             case .reject(let error, let reply):
-                ingress.metrics.failedHandshakes.add()
-                ingress.logger.debug(
+                metrics.failedHandshakes.add()
+                ingress?.logger.debug(
                     "handshake rejected", metadata: ["client": "\(peer)", "error": "\(error)"])
                 close(after: reply)
             }
@@ -92,6 +95,7 @@ final class IngressClient: ByteStreamHandler {
     }
 
     private func authenticate(_ credentials: SOCKS5Credentials) {
+        guard let ingress else { return drop() }
         stream?.pauseReading()
         let credential = IngressCredential(
             username: credentials.username, password: credentials.password, clientAddress: peer)
@@ -102,7 +106,7 @@ final class IngressClient: ByteStreamHandler {
                 self.user = user
                 handshake.acceptCredentials()
             case .refused:
-                ingress.metrics.failedLogins.add()
+                metrics.failedLogins.add()
                 handshake.refuseCredentials()
             }
             stream?.resumeReading()
@@ -123,6 +127,7 @@ final class IngressClient: ByteStreamHandler {
     // MARK: Request
 
     private func serve(_ request: SOCKS5Request, _ earlyBytes: [UInt8]) {
+        guard let ingress else { return drop() }
         guard request.command == .connect else { return refuse(.commandNotSupported) }
         if case .address(let address) = request.target.host, address.isPrivate,
             !ingress.configuration.allowsPrivateTargets
@@ -138,10 +143,10 @@ final class IngressClient: ByteStreamHandler {
             failureReply: { SOCKS5Reply(SOCKS5ReplyCode($0)).encoded })
         switch ingress.plane.openConn(opening, handOver: { stream?.detach() }) {
         case .placed:
-            ingress.metrics.placed.add()
+            metrics.placed.add()
             finish()
         case .noDevice:
-            ingress.metrics.withoutDevice.add()
+            metrics.withoutDevice.add()
             refuse(.generalFailure)
         case .abandoned:
             drop()

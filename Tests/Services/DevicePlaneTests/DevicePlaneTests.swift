@@ -48,6 +48,37 @@ import Testing
         #expect(device.closeCode == code)
     }
 
+    @Test func mutatedMessagesNeverHarmThePlane() throws {
+        var random = SeededRandom.ofEnvironment()
+        let seed = random.seed
+        let harness = try PlaneHarness()
+        let messages: [ControlMessage] = [
+            .registerRequest(RegisterRequest(deviceID: "d", tags: ["a", "b"], capabilities: ["tcp"])),
+            .heartbeat(Heartbeat(sequence: 1, sentAtUnixMilliseconds: 2)),
+            .commandResponse(CommandResponse(connID: ConnID(high: 1, low: 2), success: false)),
+            .connClosed(ConnClosed(connID: ConnID(high: 1, low: 2), reason: .finished)),
+            .goodbye(reason: "x"),
+        ]
+        for _ in 0..<1_000 {
+            let device = StandInDevice(harness.plane)
+            _ = device.join("d", dataLoop: harness.dataLoops[0])
+            for _ in 0..<4 {
+                let message = messages.randomElement(using: &random) ?? .unknown
+                var bytes = ControlFraming.encode(ControlCodec.encode(message))
+                for _ in 0..<Int.random(in: 0...3, using: &random) where !bytes.isEmpty {
+                    let index = Int.random(in: 0..<bytes.count, using: &random)
+                    bytes[index] = UInt8.random(in: 0...255, using: &random)
+                    if Bool.random(using: &random) { bytes.remove(at: index) }
+                }
+                harness.plane.received(bytes, on: device.id)
+            }
+            harness.plane.closed(device.id)
+            harness.settle()
+            #expect(harness.plane.controlCount == 0, "seed \(seed)")
+            #expect(harness.plane.sessionCount <= 1_001, "seed \(seed)")
+        }
+    }
+
     @Test func theFramesBeforeABadOneCount() throws {
         let harness = try PlaneHarness()
         let device = StandInDevice(harness.plane)
