@@ -136,7 +136,7 @@ struct ClusterDirectory {
     func socketDirectory(port: UInt16) throws(EmbeddedPostgresError) -> String {
         let name = "/.s.PGSQL.\(port).lock"
         if (data + name).utf8.count <= Self.maximumSocketPathBytes { return data }
-        let directory = "/tmp/pop-postgres-" + String(Self.fingerprint(data), radix: 16)
+        let directory = shortSocketDirectory
         if mkdir(directory, 0o700) == 0 { try own(directory) }
         var status = stat()
         // Someone else's directory, or a link to it, would be their server under our name.
@@ -144,6 +144,15 @@ struct ClusterDirectory {
             status.st_uid == account?.userID ?? geteuid(), status.st_mode & 0o077 == 0
         else { throw .system(SystemError(call: "use \(directory)", errorNumber: EPERM)) }
         return directory
+    }
+
+    private var shortSocketDirectory: String {
+        "/tmp/pop-postgres-" + String(Self.fingerprint(data), radix: 16)
+    }
+
+    /// Takes the short directory away again; one in which a server still has its socket stays.
+    func removeSocketDirectory() {
+        rmdir(shortSocketDirectory)
     }
 
     /// FNV-1a: the same directory for the same cluster.

@@ -90,6 +90,7 @@ package final class EmbeddedPostgres {
         guard !isStopped else { return }
         isStopped = true
         keeper.stop()
+        directory.removeSocketDirectory()
         directory.unlock()
     }
 
