@@ -166,7 +166,7 @@ let package = Package(
             "AdminAPI",
             uses: [
                 "Domain", "EventLoop", "Observability", "HTTP1", "HTTPServer", "JSON", "Store",
-                "Fleet", "DevicePlane",
+                "Fleet", "DeviceProtocol",
             ],
             packages: [logging]),
 

@@ -1,4 +1,5 @@
 package import Domain
+package import Fleet
 package import JSON
 package import Logging
 package import Observability
@@ -21,14 +22,6 @@ package enum DeviceAuthentication: String, Sendable, CaseIterable {
 /// How clients prove who they are.
 package enum IngressAuthentication: String, Sendable, CaseIterable {
     case password, none
-}
-
-/// How a device is chosen among those that fit.
-package enum SelectionStrategy: String, Sendable, CaseIterable {
-    case roundRobin = "round_robin"
-    case leastConns = "least_conns"
-    case latency
-    case weighted
 }
 
 /// The configuration of `pop-node`, checked: every value is in range and no two contradict each other.
@@ -72,6 +65,8 @@ package struct NodeConfiguration: Sendable, Equatable {
         package let bind: IPAddress
         package let port: UInt16
         package let tls: TLSConfiguration
+        /// Whether `/metrics` is answered without a token.
+        package let isMetricsPublic: Bool
         /// From `POP_ADMIN_TOKEN`; nil: made at the first start and kept in `<data_dir>/admin.token`.
         package let bootstrapToken: String?
     }
@@ -259,6 +254,7 @@ extension NodeConfiguration.Admin {
         bind = reader.address("admin.bind", default: loopback)
         port = reader.port("admin.port", default: 9_080)
         tls = reader.tls("admin.tls", isEnabled: false)
+        isMetricsPublic = reader.bool("admin.metrics_public", default: false)
         if let token, !token.isEmpty {
             if token.utf8.count > Self.longestToken || !token.utf8.allSatisfy({ (0x21...0x7e).contains($0) })
             {

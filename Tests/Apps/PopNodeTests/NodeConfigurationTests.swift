@@ -40,7 +40,8 @@ struct NodeConfigurationTests {
             "idle_timeout_seconds":300,"udp_idle_timeout_seconds":60,"strategy":"least_conns",\
             "allow_private_targets":false},\
             "admin":{"bind":"127.0.0.1","port":9080,\
-            "tls":{"enabled":false,"cert_file":null,"key_file":null,"client_ca_file":null}},\
+            "tls":{"enabled":false,"cert_file":null,"key_file":null,"client_ca_file":null},\
+            "metrics_public":false},\
             "database":{"url":"postgresql://u:***@h/d","pool_size":4,"flush_interval_ms":250,\
             "retention_days":30,"auto_migrate":true},"log":{"level":"info","format":"text"}}
             """

@@ -1,0 +1,179 @@
+internal import Domain
+package import EventLoop
+internal import HTTP1
+package import HTTPServer
+internal import JSON
+package import Logging
+package import Observability
+
+/// How the admin API behaves.
+package struct AdminAPIConfiguration: Sendable {
+    package var authenticator: AdminAuthenticator
+    /// Whether `/metrics` is answered without a token.
+    package var isMetricsPublic: Bool
+
+    package init(authenticator: AdminAuthenticator, isMetricsPublic: Bool = false) {
+        self.authenticator = authenticator
+        self.isMetricsPublic = isMetricsPublic
+    }
+}
+
+/// The admin REST API (contract section 5) as the handler of an ``HTTPServer`` on the control loop.
+package final class AdminAPI: HTTPHandler {
+    let loop: EventLoop
+    /// The node behind the API; it outlives the API.
+    unowned let backend: any AdminBackend
+    /// Whom the drain in force was asked by, and its version for `ETag`.
+    var drainActor: String?
+    var drainVersion = 0
+    var drainPace = 1
+
+    private let configuration: AdminAPIConfiguration
+    private let logger: Logger
+    private let metrics: MetricRegistry
+    private var table = AdminRouteTable(routes: [])
+
+    /// A longer id says nothing more and would fill the logs (contract section 5).
+    private static let longestRequestID = 128
+
+    package init(
+        on loop: EventLoop, configuration: AdminAPIConfiguration, backend: any AdminBackend,
+        metrics: MetricRegistry, logger: Logger
+    ) {
+        self.loop = loop
+        self.configuration = configuration
+        self.backend = backend
+        self.metrics = metrics
+        self.logger = logger
+        table = AdminRouteTable(
+            routes: serviceRoutes(isMetricsPublic: configuration.isMetricsPublic) + nodeRoutes + deviceRoutes
+                + connRoutes)
+    }
+
+    /// Method, path and scope of every route, for the check of `openapi.yaml`.
+    package var routes: [AdminRoute] { table.routes }
+
+    // MARK: One request
+
+    package func handle(_ request: HTTPRequest, _ responder: HTTPResponder) {
+        let requestID = Self.requestID(request.fields["x-request-id"])
+        let call: AdminCall
+        let route: AdminRoute
+        do throws(AdminProblem) {
+            let parameters: [String: String]
+            (route, parameters) = try find(request)
+            let principal = try authenticate(request, route)
+            try checkAccept(request, route)
+            guard let pairs = request.target.queryPairs else { throw .badTarget }
+            let known = route.isSafe ? route.parameters : route.parameters.union(["reason"])
+            let query = try AdminQuery(pairs, known: known)
+            let body = try readBody(request, route)
+            call = AdminCall(
+                request: request, requestID: requestID, pathParameters: parameters, query: query, body: body,
+                principal: principal, responder: responder
+            ) { [weak self] status in
+                self?.finished(request, requestID, principal, status, reason: query.string("reason"))
+            }
+        } catch {
+            let empty = AdminCall(
+                request: request, requestID: requestID, pathParameters: [:], query: .none, body: AdminBody(),
+                principal: Self.nobody, responder: responder
+            ) { [weak self] status in
+                self?.finished(request, requestID, Self.nobody, status, reason: nil)
+            }
+            return empty.fail(error)
+        }
+        do throws(AdminProblem) { try route.handle(call) } catch { call.fail(error) }
+    }
+
+    private static let nobody = AdminPrincipal(name: "", scope: .read)
+
+    private func find(_ request: HTTPRequest) throws(AdminProblem) -> (AdminRoute, [String: String]) {
+        guard let segments = request.target.pathSegments else { throw .badTarget }
+        switch table.find(request.method, segments) {
+        case .route(let route, let parameters): return (route, parameters)
+        case .otherMethods(let allowed): throw .methodNotAllowed(allowed)
+        case .nothing: throw .pathNotFound
+        }
+    }
+
+    private func authenticate(
+        _ request: HTTPRequest, _ route: AdminRoute
+    ) throws(AdminProblem) -> AdminPrincipal {
+        guard let scope = route.scope else { return Self.nobody }
+        guard let token = AdminAuthenticator.bearerToken(request.fields["authorization"]) else {
+            throw .unauthorized
+        }
+        guard let principal = configuration.authenticator.principal(presenting: token) else {
+            throw .badToken
+        }
+        guard principal.scope >= scope else { throw .forbidden(scope) }
+        return principal
+    }
+
+    /// Whether one of the ranges of Accept covers what the route answers (RFC 9110 section 12.5.1).
+    private func checkAccept(_ request: HTTPRequest, _ route: AdminRoute) throws(AdminProblem) {
+        guard request.fields.contains("accept") else { return }
+        let media = route.media.rawValue
+        let kind = media.prefix { $0 != "/" } + "/*"
+        for range in request.fields.list("accept") {
+            let parts = range.split(separator: ";").map { $0.filter { !$0.isWhitespace }.lowercased() }
+            guard let name = parts.first, name == "*/*" || name == kind || name == media else { continue }
+            let quality = parts.dropFirst().first { $0.hasPrefix("q=") }
+            if let quality, Double(quality.dropFirst(2)) == 0 { continue }
+            return
+        }
+        throw .notAcceptable
+    }
+
+    private func readBody(_ request: HTTPRequest, _ route: AdminRoute) throws(AdminProblem) -> AdminBody {
+        if route.isSafe { return AdminBody() }
+        if request.body.isEmpty {
+            guard case .required = route.body else { return AdminBody() }
+            throw AdminProblem(.badRequest, "invalid_json", "A JSON body is needed.")
+        }
+        if let type = request.fields["content-type"] {
+            let name = type.prefix { $0 != ";" }.filter { !$0.isWhitespace }.lowercased()
+            guard name == "application/json" else { throw .unsupportedMediaType }
+        }
+        let body = try AdminBody(parsing: request.body)
+        if case .reasonOnly = route.body { try body.requireOnly(["reason"]) }
+        _ = try body.string("reason")
+        return body
+    }
+
+    // MARK: After it
+
+    private func finished(
+        _ request: HTTPRequest, _ requestID: String, _ principal: AdminPrincipal, _ status: HTTPStatus,
+        reason: String?
+    ) {
+        metrics.counter(
+            "pop_admin_requests_total", "Requests of the admin API by the class of their status",
+            labels: ["class": "\(status.code / 100)xx"]
+        ).add()
+        let isUnsafe = request.method != .get && request.method != .head
+        guard isUnsafe || status.code >= 500 else { return }
+        var fields: Logger.Metadata = [
+            "method": "\(request.method)", "path": "\(request.target.path)", "status": "\(status)",
+            "request_id": "\(requestID)", "remote_address": "\(request.peerAddress)",
+        ]
+        if !principal.name.isEmpty { fields["actor"] = "\(principal.name)" }
+        if let reason { fields["reason"] = "\(reason)" }
+        logger.info("admin request", metadata: fields)
+    }
+
+    private static func requestID(_ given: String?) -> String {
+        if let given, (1...longestRequestID).contains(given.utf8.count),
+            given.utf8.allSatisfy({ (0x20...0x7e).contains($0) })
+        {
+            return given
+        }
+        return Hexadecimal.encode(SystemRandom.bytes(16))
+    }
+
+    /// What the log says beside the answer when the database has refused a query.
+    func logFailure(_ failure: any Error) {
+        logger.error("a query failed", error: failure)
+    }
+}

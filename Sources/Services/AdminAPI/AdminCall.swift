@@ -1,0 +1,99 @@
+internal import Domain
+internal import HTTP1
+internal import HTTPServer
+internal import JSON
+internal import Store
+
+/// One request on its way to its answer.
+package final class AdminCall {
+    let request: HTTPRequest
+    let requestID: String
+    let pathParameters: [String: String]
+    let query: AdminQuery
+    /// An empty object where there was none.
+    let body: AdminBody
+    let principal: AdminPrincipal
+    private let responder: HTTPResponder
+    private let answered: (HTTPStatus) -> Void
+
+    init(
+        request: HTTPRequest, requestID: String, pathParameters: [String: String], query: AdminQuery,
+        body: AdminBody, principal: AdminPrincipal, responder: HTTPResponder,
+        answered: @escaping (HTTPStatus) -> Void
+    ) {
+        self.request = request
+        self.requestID = requestID
+        self.pathParameters = pathParameters
+        self.query = query
+        self.body = body
+        self.principal = principal
+        self.responder = responder
+        self.answered = answered
+    }
+
+    // MARK: Reading
+
+    func deviceID() throws(AdminProblem) -> DeviceID {
+        guard let id = DeviceID(pathParameters["device_id"] ?? "") else { throw .deviceNotFound }
+        return id
+    }
+
+    func connID() throws(AdminProblem) -> ConnID {
+        guard let id = ConnID(pathParameters["conn_id"] ?? "") else { throw .connNotFound }
+        return id
+    }
+
+    /// Refuses a call that is about another version than the current one (RFC 9110 section 13.1.1).
+    func requireMatch(_ tag: String) throws(AdminProblem) {
+        let wanted = request.fields.list("if-match")
+        guard wanted.isEmpty || wanted.contains("*") || wanted.contains(tag) else { throw .stale }
+    }
+
+    // MARK: Answering
+
+    func answer(_ status: HTTPStatus = .ok, _ fields: HTTPFields = [:], _ write: (inout JSONWriter) -> Void) {
+        var writer = JSONWriter()
+        writer.reserveCapacity(1_024)
+        write(&writer)
+        respond(status, fields, media: "application/json", body: writer.bytes)
+    }
+
+    func answer(text: [UInt8], media: String) {
+        respond(.ok, [:], media: media, body: text)
+    }
+
+    func answerNothing() {
+        respond(.noContent, [:], media: nil, body: [])
+    }
+
+    func fail(_ problem: AdminProblem) {
+        var fields = HTTPFields()
+        for field in problem.fields { fields.append(field.name, field.value) }
+        respond(
+            problem.status, fields, media: "application/problem+json",
+            body: problem.document(requestID: requestID))
+    }
+
+    private func respond(_ status: HTTPStatus, _ fields: HTTPFields, media: String?, body: [UInt8]) {
+        var fields = fields
+        if let media { fields.append("Content-Type", media) }
+        fields.append("Cache-Control", "no-store")
+        fields.append("X-Request-Id", requestID)
+        answered(status)
+        responder.respond(status, fields, body: body)
+    }
+
+    /// Goes on with the database's answer, or fails as it does.
+    func take(
+        _ result: Result<StoreAnswer, StoreFailure>, _ use: (StoreAnswer) throws(AdminProblem) -> Void
+    ) {
+        do throws(AdminProblem) {
+            switch result {
+            case .success(let answer): try use(answer)
+            case .failure(let failure): throw AdminProblem(failure)
+            }
+        } catch {
+            fail(error)
+        }
+    }
+}

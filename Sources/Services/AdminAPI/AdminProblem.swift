@@ -1,0 +1,138 @@
+package import HTTP1
+package import JSON
+internal import Store
+
+/// An answer other than success, as a problem document (RFC 9457).
+package struct AdminProblem: Error, Sendable, Equatable {
+    /// One thing that is wrong with a request's query or body.
+    package struct Fault: Sendable, Hashable {
+        /// The parameter, or the member's path in the body; empty for the whole body.
+        package let field: String
+        package let message: String
+
+        package init(_ field: String, _ message: String) {
+            self.field = field
+            self.message = message
+        }
+    }
+
+    package let status: HTTPStatus
+    /// Stable, for programs.
+    package let code: String
+    /// A sentence for people.
+    package let detail: String
+    package var errors: [Fault] = []
+    package var fields: [(name: String, value: String)] = []
+    package var members: [JSONMember] = []
+
+    package init(_ status: HTTPStatus, _ code: String, _ detail: String) {
+        self.status = status
+        self.code = code
+        self.detail = detail
+    }
+
+    package static func == (lhs: AdminProblem, rhs: AdminProblem) -> Bool {
+        lhs.status == rhs.status && lhs.code == rhs.code && lhs.detail == rhs.detail
+            && lhs.errors == rhs.errors
+    }
+
+    func adding(_ name: String, _ value: String) -> AdminProblem {
+        var problem = self
+        problem.fields.append((name, value))
+        return problem
+    }
+
+    func document(requestID: String) -> [UInt8] {
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.field("type", "about:blank")
+        writer.field("title", status.reasonPhrase)
+        writer.field("status", status.code)
+        writer.field("code", code)
+        writer.field("detail", detail)
+        writer.field("request_id", requestID)
+        if !errors.isEmpty {
+            writer.name("errors")
+            writer.beginArray()
+            for error in errors {
+                writer.beginObject()
+                writer.field("field", error.field)
+                writer.field("message", error.message)
+                writer.endObject()
+            }
+            writer.endArray()
+        }
+        for member in members {
+            writer.name(member.name)
+            writer.value(member.value)
+        }
+        writer.endObject()
+        return writer.bytes
+    }
+}
+
+// MARK: The problems there are
+
+extension AdminProblem {
+    /// How long a client should wait for the database: it is tried again about every second.
+    private static let retryAfterSeconds = "2"
+
+    static func invalid(_ errors: [Fault]) -> AdminProblem {
+        var problem = AdminProblem(
+            .unprocessableContent, "validation_failed", "The request has \(errors.count) invalid value(s).")
+        problem.errors = errors
+        return problem
+    }
+
+    static func invalid(_ field: String, _ message: String) -> AdminProblem {
+        invalid([Fault(field, message)])
+    }
+
+    static let badTarget = AdminProblem(.badRequest, "bad_request", "The path or query can't be decoded.")
+    static let pathNotFound = AdminProblem(.notFound, "not_found", "There is nothing at this path.")
+    static let deviceNotFound = AdminProblem(.notFound, "device_not_found", "There is no such device.")
+    static let nodeNotFound = AdminProblem(.notFound, "node_not_found", "There is no such node.")
+    static let connNotFound = AdminProblem(.notFound, "conn_not_found", "There is no such live conn.")
+    static let deviceOffline = AdminProblem(.conflict, "device_offline", "The device is not connected.")
+    static let stale = AdminProblem(
+        .preconditionFailed, "precondition_failed", "The resource is not as If-Match says.")
+    static let notAcceptable = AdminProblem(
+        .notAcceptable, "not_acceptable", "No form that Accept asks for is there.")
+    static let unsupportedMediaType = AdminProblem(
+        .unsupportedMediaType, "unsupported_media_type", "The body must be application/json in UTF-8.")
+    static let unauthorized = AdminProblem(
+        .unauthorized, "unauthorized", "A bearer token is needed."
+    ).adding("WWW-Authenticate", #"Bearer realm="pop""#)
+    static let badToken = AdminProblem(
+        .unauthorized, "invalid_token", "The bearer token is not valid."
+    ).adding("WWW-Authenticate", #"Bearer realm="pop", error="invalid_token""#)
+    static let nodeUnreachable = AdminProblem(
+        .serviceUnavailable, "node_unreachable",
+        "What was asked lives on a node that can't be reached from here.")
+
+    static func methodNotAllowed(_ allowed: String) -> AdminProblem {
+        AdminProblem(
+            .methodNotAllowed, "method_not_allowed", "This path has \(allowed) only."
+        ).adding("Allow", allowed)
+    }
+
+    static func forbidden(_ scope: AdminScope) -> AdminProblem {
+        AdminProblem(.forbidden, "forbidden", "The token needs the scope \(scope.rawValue).").adding(
+            "WWW-Authenticate",
+            #"Bearer realm="pop", error="insufficient_scope", scope="\#(scope.rawValue)""#)
+    }
+
+    init(_ failure: StoreFailure) {
+        switch failure {
+        case .unavailable:
+            self = AdminProblem(
+                .serviceUnavailable, "database_unavailable", "The database can't be reached at the moment."
+            ).adding("Retry-After", Self.retryAfterSeconds)
+        case .invalidCursor:
+            self = .invalid("cursor", "does not belong to this list")
+        case .failed:
+            // The cause may quote SQL: it is for the log.
+            self = AdminProblem(.internalServerError, "internal_error", "The database refused the query.")
+        }
+    }
+}

@@ -1,0 +1,204 @@
+internal import DeviceProtocol
+internal import Domain
+internal import Fleet
+internal import JSON
+internal import Store
+
+extension JSONWriter {
+    mutating func field(_ name: String, _ value: String?) {
+        self.name(name)
+        if let value { string(value) } else { null() }
+    }
+
+    mutating func field(_ name: String, _ value: (some BinaryInteger)?) {
+        self.name(name)
+        if let value { integer(value) } else { null() }
+    }
+
+    mutating func field(_ name: String, _ value: Double?) {
+        self.name(name)
+        if let value { double(value) } else { null() }
+    }
+
+    mutating func field(_ name: String, _ value: Bool) {
+        self.name(name)
+        bool(value)
+    }
+
+    mutating func field(_ name: String, _ value: WallTime?) {
+        field(name, value?.rfc3339)
+    }
+
+    mutating func field(_ name: String, _ values: [String]) {
+        self.name(name)
+        beginArray()
+        for value in values { string(value) }
+        endArray()
+    }
+
+    /// `{"items":[...],"next_cursor":...}`
+    mutating func list<Item>(
+        _ items: some Sequence<Item>, next: String?, _ write: (Item, inout JSONWriter) -> Void
+    ) {
+        beginObject()
+        name("items")
+        beginArray()
+        for item in items { write(item, &self) }
+        endArray()
+        field("next_cursor", next)
+        endObject()
+    }
+}
+
+// MARK: Rows
+
+extension NodeRow {
+    func write(to writer: inout JSONWriter) {
+        writer.beginObject()
+        writer.field("node_id", nodeID.description)
+        writer.field("state", state.rawValue)
+        writer.field("location", location)
+        writer.field("advertise_host", advertiseHost)
+        writer.field("wss_port", wssPort)
+        writer.field("quic_port", quicPort)
+        writer.field("version", version)
+        writer.field("started_at", startedAt)
+        writer.field("last_seen_at", lastSeenAt)
+        writer.field("devices_online", devicesOnline)
+        writer.field("conns_active", connsActive)
+        writer.field("bytes_sent", bytesSent)
+        writer.field("bytes_received", bytesReceived)
+        writer.field("cpu_utilization", cpuUtilization)
+        writer.field("memory_used_bytes", memoryUsedBytes)
+        writer.endObject()
+    }
+}
+
+extension DeviceRow {
+    /// The row with what the node knows better than the database, whose row is a flush or more old.
+    func overlaid(with live: SessionSnapshot, nodeID: NodeID) -> DeviceRow {
+        var row = self
+        row.online = true
+        row.nodeID = nodeID
+        row.sessionID = live.sessionID
+        row.sessionEpoch = live.epoch
+        row.location = live.location
+        row.tags = live.tags
+        row.capacity = live.capacity
+        row.agentVersion = live.agentVersion
+        row.remoteAddress = live.remoteAddress.description
+        row.quicRemoteAddress = live.quicRemoteAddress?.description
+        row.health = live.health
+        row.connectedAt = live.connectedAt
+        row.lastHeartbeatAt = live.lastHeartbeatAt ?? lastHeartbeatAt
+        row.roundTripMilliseconds = live.roundTripMilliseconds
+        row.activeConns = UInt64(max(0, live.activeConns))
+        row.bytesSent = live.bytesSent
+        row.bytesReceived = live.bytesReceived
+        if let load = live.load {
+            row.cpuUtilization = load.cpuUtilization
+            row.memoryUsedBytes = load.memoryUsedBytes
+            row.memoryTotalBytes = load.memoryTotalBytes
+        }
+        row.lastSeenAt = max(lastSeenAt, live.lastHeartbeatAt ?? live.connectedAt)
+        return row
+    }
+
+    func write(to writer: inout JSONWriter) {
+        writer.beginObject()
+        writer.field("device_id", deviceID.description)
+        writer.field("status", online ? "online" : "offline")
+        writer.field("enabled", enabled)
+        writer.field("node_id", nodeID?.description)
+        writer.field("session_id", sessionID?.description)
+        writer.field("location", location)
+        writer.field("tags", tags)
+        writer.field("capacity", capacity)
+        writer.field("agent_version", agentVersion)
+        writer.field("remote_address", remoteAddress)
+        writer.field("quic_remote_address", quicRemoteAddress)
+        writer.field("health", health?.rawValue)
+        writer.field("session_epoch", sessionEpoch)
+        writer.field("connected_at", connectedAt)
+        writer.field("last_heartbeat_at", lastHeartbeatAt)
+        writer.field("rtt_ms", roundTripMilliseconds)
+        writer.field("active_conns", activeConns)
+        writer.field("bytes_sent", bytesSent)
+        writer.field("bytes_received", bytesReceived)
+        writer.field("cpu_utilization", cpuUtilization)
+        writer.field("memory_used_bytes", memoryUsedBytes)
+        writer.field("memory_total_bytes", memoryTotalBytes)
+        writer.field("first_seen_at", firstSeenAt)
+        writer.field("last_seen_at", lastSeenAt)
+        writer.endObject()
+    }
+}
+
+extension SessionRow {
+    func overlaid(with live: SessionSnapshot) -> SessionRow {
+        var row = self
+        row.counters.bytesSent = live.bytesSent
+        row.counters.bytesReceived = live.bytesReceived
+        row.counters.connsTotal = live.connsTotal
+        row.counters.resumes = live.resumes
+        row.counters.migrations = live.migrations
+        return row
+    }
+
+    func write(to writer: inout JSONWriter) {
+        writer.beginObject()
+        writer.field("session_id", sessionID.description)
+        writer.field("device_id", deviceID.description)
+        writer.field("node_id", nodeID.description)
+        writer.field("session_epoch", sessionEpoch)
+        writer.field("started_at", startedAt)
+        writer.field("ended_at", endedAt)
+        writer.field("end_reason", endReason?.rawValue)
+        writer.field("remote_address", remoteAddress)
+        writer.field("agent_version", agentVersion)
+        writer.field("location", location)
+        writer.field("tags", tags)
+        writer.field("bytes_sent", counters.bytesSent)
+        writer.field("bytes_received", counters.bytesReceived)
+        writer.field("conns_total", counters.connsTotal)
+        writer.field("resumes", counters.resumes)
+        writer.field("migrations", counters.migrations)
+        writer.endObject()
+    }
+}
+
+extension LoadPoint {
+    func write(to writer: inout JSONWriter) {
+        writer.beginObject()
+        writer.field("sampled_at", at)
+        writer.field("active_conns", activeConns)
+        writer.field("bytes_sent", bytesSent)
+        writer.field("bytes_received", bytesReceived)
+        writer.field("cpu_utilization", cpuUtilization)
+        writer.field("memory_used_bytes", memoryUsedBytes)
+        writer.field("memory_total_bytes", memoryTotalBytes)
+        writer.field("rtt_ms", roundTripMilliseconds)
+        writer.endObject()
+    }
+}
+
+extension ConnSnapshot {
+    func write(to writer: inout JSONWriter, nodeID: NodeID, now: Instant) {
+        writer.beginObject()
+        writer.field("conn_id", connID.description)
+        writer.field("node_id", nodeID.description)
+        writer.field("device_id", deviceID.description)
+        writer.field("session_id", sessionID.description)
+        writer.field("user", user)
+        writer.field("protocol", clientProtocol.rawValue)
+        writer.field("client_address", clientAddress.description)
+        writer.field("target", target.description)
+        writer.field("resolved_address", resolvedAddress)
+        writer.field("state", state.rawValue)
+        writer.field("opened_at", openedAt)
+        writer.field("bytes_sent", bytesSent)
+        writer.field("bytes_received", bytesReceived)
+        writer.field("idle_seconds", idleSeconds(at: now))
+        writer.endObject()
+    }
+}
