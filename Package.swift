@@ -175,7 +175,8 @@ let package = Package(
             "PopNode",
             uses: [
                 "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "Postgres", "HTTPServer",
-                "EmbeddedPostgres", "Store", "Fleet", "DataPlane", "DevicePlane", "Ingress", "AdminAPI",
+                "EmbeddedPostgres", "Store", "DeviceProtocol", "Fleet", "DataPlane", "DevicePlane", "Ingress",
+                "AdminAPI",
             ],
             packages: [arguments, logging]),
         app(

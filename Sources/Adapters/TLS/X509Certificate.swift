@@ -34,12 +34,7 @@ package struct X509Certificate: Sendable, Hashable {
     }
 
     /// SHA-256 of the DER: what `quic_cert_sha256` pins.
-    package var sha256: [UInt8] {
-        [UInt8](unsafeUninitializedCapacity: 32) { buffer, filled in
-            co_sha256(der, der.count, buffer.baseAddress)
-            filled = 32
-        }
-    }
+    package var sha256: [UInt8] { SHA256.digest(der) }
 
     /// The subject as RFC 2253 writes it, e.g. `CN=dev-1,O=Example`.
     package var subject: String {

@@ -1,0 +1,102 @@
+internal import AdminAPI
+internal import DevicePlane
+internal import Domain
+internal import EventLoop
+internal import Fleet
+internal import JSON
+internal import Observability
+internal import Store
+
+/// The node as its admin API sees it.
+final class NodeAdminBackend: AdminBackend {
+    let nodeID: NodeID
+    private let record: NodeRecord
+    private let loop: EventLoop
+    private let plane: DevicePlane
+    private let store: StoreClient
+    private let registry: MetricRegistry
+    private let machine = MachineLoad()
+
+    init(
+        _ record: NodeRecord, on loop: EventLoop, plane: DevicePlane, store: StoreClient,
+        registry: MetricRegistry
+    ) {
+        nodeID = record.nodeID
+        self.record = record
+        self.loop = loop
+        self.plane = plane
+        self.store = store
+        self.registry = registry
+    }
+
+    var node: NodeRow {
+        let load = machine.sample(now: loop.now)
+        let totals = plane.totals
+        return NodeRow(
+            nodeID: nodeID, state: plane.nodeState, location: record.location,
+            advertiseHost: record.advertiseHost, wssPort: record.wssPort, quicPort: record.quicPort,
+            version: record.version, startedAt: record.startedAt, lastSeenAt: SystemClock.wall,
+            devicesOnline: UInt64(plane.sessionCount), connsActive: UInt64(plane.connCount),
+            bytesSent: totals.bytesSent, bytesReceived: totals.bytesReceived,
+            cpuUtilization: load.cpuUtilization, memoryUsedBytes: load.memory?.usedBytes ?? 0)
+    }
+
+    /// A node without its database goes on serving those it knows, so that check only informs.
+    var readiness: [ReadinessCheck] {
+        let health = store.health
+        return [
+            ReadinessCheck(
+                name: "running", isPassing: !plane.isStopping, isRequired: true,
+                detail: plane.isStopping ? "the node is stopping" : ""),
+            ReadinessCheck(
+                name: "eligible", isPassing: plane.nodeState == .active, isRequired: true,
+                detail: "the node is \(plane.nodeState.rawValue)"),
+            ReadinessCheck(
+                name: "database", isPassing: health.isConnected, isRequired: false,
+                detail: health.failure ?? ""),
+        ]
+    }
+
+    var statistics: JSONValue {
+        let totals = plane.totals
+        let health = store.health
+        let counts: [(String, UInt64)] = [
+            ("devices_online", UInt64(plane.sessionCount)), ("conns_active", UInt64(plane.connCount)),
+            ("sessions_started", totals.sessionsStarted), ("sessions_resumed", totals.resumes),
+            ("registrations_refused", totals.registrationsRefused), ("conns_placed", totals.connsPlaced),
+            ("conns_opened", totals.connsOpened), ("conns_without_device", totals.connsWithoutDevice),
+            ("bytes_sent", totals.bytesSent), ("bytes_received", totals.bytesReceived),
+            ("store_events_waiting", UInt64(health.waitingEvents)),
+            ("store_events_written", health.writtenEvents),
+            ("store_events_dropped", health.droppedEvents),
+            ("store_events_refused", health.refusedEvents),
+        ]
+        // JSON's integers end at what 63 bits hold.
+        let figures = counts.map { JSONMember($0.0, .integer(Int64(clamping: $0.1))) }
+        return .object(
+            [
+                JSONMember("node_id", .string(nodeID.description)),
+                JSONMember("database_connected", .bool(health.isConnected)),
+            ]
+                + figures)
+    }
+
+    var metrics: [UInt8] { registry.exposition() }
+
+    func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void) {
+        store.ask(query, answer: answer)
+    }
+
+    func session(of device: DeviceID) -> SessionSnapshot? { plane.session(of: device) }
+    func session(_ id: SessionID) -> SessionSnapshot? { plane.session(id) }
+    func disconnect(_ device: DeviceID) -> Bool { plane.disconnect(device) }
+
+    var conns: [ConnSnapshot] { plane.conns }
+    func conn(_ id: ConnID) -> ConnSnapshot? { plane.conn(id) }
+    func closeConn(_ id: ConnID) -> Bool { plane.closeConn(id, .admin) }
+
+    var drain: DrainSnapshot { plane.drainSnapshot }
+    func setEligibility(_ isEligible: Bool) { plane.setEligibility(isEligible) }
+    func startDrain(_ request: DrainRequest) { plane.startDrain(request) }
+    func cancelDrain(staysCordoned: Bool) { plane.undrain(staysCordoned: staysCordoned) }
+}

@@ -1,0 +1,93 @@
+internal import AdminAPI
+internal import DevicePlane
+internal import Domain
+internal import EventLoop
+internal import HTTPServer
+internal import Logging
+internal import Observability
+internal import Store
+internal import TLS
+
+/// The ports of the control loop that speak HTTP: the devices' WSS and the admin API.
+final class NodeListeners {
+    let deviceAddress: SocketAddress
+    let adminAddress: SocketAddress
+    private let control: ControlListener
+    private let admin: HTTPServer
+    private let backend: NodeAdminBackend
+    private let configuration: NodeConfiguration
+
+    init(
+        _ configuration: NodeConfiguration, _ record: NodeRecord, loop: EventLoop, files: NodeFiles,
+        certificates: NodeCertificates, plane: DevicePlane, store: StoreClient, metrics: MetricRegistry
+    ) throws {
+        self.configuration = configuration
+        control = try ControlListener(
+            on: loop, bind: SocketAddress(ip: configuration.device.bind, port: configuration.device.wssPort),
+            tls: try Self.deviceContext(configuration, certificates), plane: plane,
+            authenticator: Self.deviceAuthenticator(configuration, store),
+            logger: Logger(label: "devices"))
+        deviceAddress = control.address
+        backend = NodeAdminBackend(record, on: loop, plane: plane, store: store, registry: metrics)
+        let token = try configuration.admin.bootstrapToken ?? files.adminToken()
+        let api = AdminAPI(
+            on: loop,
+            configuration: AdminAPIConfiguration(
+                authenticator: AdminAuthenticator(tokens: [
+                    AdminToken(value: token, principal: AdminPrincipal(name: "bootstrap", scope: .admin))
+                ])),
+            backend: backend, metrics: metrics, logger: Logger(label: "admin"))
+        admin = HTTPServer(on: loop, tls: try Self.adminContext(configuration, certificates), handler: api)
+        adminAddress = try admin.listen(
+            SocketAddress(ip: configuration.admin.bind, port: configuration.admin.port))
+    }
+
+    /// New connections get these certificates.
+    ///
+    /// - Throws: when one can't be used; the old ones are in force then.
+    func useCertificates(_ certificates: NodeCertificates) throws {
+        let device = try Self.deviceContext(configuration, certificates)
+        admin.tls = try Self.adminContext(configuration, certificates)
+        if let device { control.use(device) }
+    }
+
+    /// No new device connections; the admin API goes on and tells what happens.
+    func beginStopping() {
+        control.close()
+    }
+
+    /// Answers what has been asked and ends the admin API.
+    func finish(_ finished: @escaping () -> Void) {
+        admin.stop(finished: finished)
+    }
+
+    private static func deviceContext(
+        _ configuration: NodeConfiguration, _ certificates: NodeCertificates
+    ) throws -> TLSContext? {
+        guard configuration.device.tls.isEnabled else { return nil }
+        return try TLSContext.server(
+            identity: certificates.device,
+            clientAuthoritiesPEM: try configuration.device.tls.clientCAFile.map { try PEMFile.read($0) },
+            applicationProtocols: ["http/1.1"])
+    }
+
+    private static func adminContext(
+        _ configuration: NodeConfiguration, _ certificates: NodeCertificates
+    ) throws -> TLSContext? {
+        guard let identity = certificates.admin else { return nil }
+        return try TLSContext.server(
+            identity: identity,
+            clientAuthoritiesPEM: try configuration.admin.tls.clientCAFile.map { try PEMFile.read($0) },
+            applicationProtocols: ["http/1.1"])
+    }
+
+    private static func deviceAuthenticator(
+        _ configuration: NodeConfiguration, _ store: StoreClient
+    ) -> any DeviceAuthenticator {
+        switch configuration.device.authentication {
+        case .none: OpenDeviceAuthenticator()
+        case .mtls: CertificateDeviceAuthenticator()
+        case .token: TokenAuthenticator(store: store)
+        }
+    }
+}

@@ -1,0 +1,100 @@
+internal import DevicePlane
+internal import DeviceProtocol
+internal import Domain
+internal import EventLoop
+internal import Fleet
+internal import Store
+
+/// Puts what happens to devices and conns on record.
+final class StoreObserver: DevicePlaneObserver {
+    private let store: any StorePort
+
+    init(store: any StorePort) {
+        self.store = store
+    }
+
+    func sessionStarted(_ session: SessionSnapshot, recorded: @escaping () -> Void) {
+        let record = SessionRecord(
+            sessionID: session.sessionID, deviceID: session.deviceID, sessionEpoch: session.epoch,
+            startedAt: session.connectedAt, remoteAddress: session.remoteAddress,
+            location: session.location, tags: session.tags, capacity: session.capacity,
+            agentVersion: session.agentVersion)
+        store.startSession(record, durable: recorded)
+    }
+
+    func sessionUpdated(_ session: SessionSnapshot) {
+        let now = SystemClock.wall
+        store.record(.deviceState(DeviceState(session, at: now)))
+        store.record(
+            .sessionUpdated(
+                SessionUpdate(sessionID: session.sessionID, at: now, counters: SessionCounters(session))))
+    }
+
+    func sessionEnded(_ session: SessionSnapshot, reason: SessionEndReason, at: WallTime) {
+        store.record(
+            .sessionEnded(
+                SessionEnd(
+                    sessionID: session.sessionID, endedAt: at, reason: reason,
+                    counters: SessionCounters(session))))
+    }
+
+    func loadReported(_ load: ReportedLoad) {
+        let report = load.report
+        store.record(
+            .loadReport(
+                LoadSample(
+                    deviceID: load.deviceID, sessionID: load.sessionID,
+                    sampledAt: WallTime(milliseconds: report.sampledAtUnixMilliseconds),
+                    receivedAt: load.receivedAt, activeConns: UInt64(report.activeConns),
+                    bytesSent: report.bytesSent, bytesReceived: report.bytesReceived,
+                    cpuUtilization: report.cpuUtilization, memoryUsedBytes: report.memoryUsedBytes,
+                    memoryTotalBytes: report.memoryTotalBytes,
+                    roundTripMilliseconds: load.roundTripMilliseconds)))
+    }
+
+    func connOpened(_ conn: ConnSnapshot) {}
+
+    func connEnded(_ conn: ConnSnapshot, reason: CloseReason, at: WallTime) {
+        store.record(.connEnded(ConnRecord(conn, reason: reason, endedAt: at)))
+    }
+
+    func nodeStateChanged(_ state: NodeState) {
+        store.record(.nodeState(state))
+    }
+}
+
+extension SessionCounters {
+    init(_ session: SessionSnapshot) {
+        self.init(
+            bytesSent: session.bytesSent, bytesReceived: session.bytesReceived,
+            connsTotal: session.connsTotal, resumes: session.resumes, migrations: session.migrations)
+    }
+}
+
+extension DeviceState {
+    init(_ session: SessionSnapshot, at: WallTime) {
+        self.init(
+            deviceID: session.deviceID, sessionID: session.sessionID, at: at, health: session.health,
+            lastHeartbeatAt: session.lastHeartbeatAt,
+            roundTripMilliseconds: session.roundTripMilliseconds,
+            quicRemoteAddress: session.quicRemoteAddress, activeConns: UInt64(max(0, session.activeConns)),
+            bytesSent: session.bytesSent, bytesReceived: session.bytesReceived)
+    }
+}
+
+extension ConnRecord {
+    init(_ conn: ConnSnapshot, reason: CloseReason, endedAt: WallTime) {
+        let clientProtocol: ClientProtocol =
+            switch conn.clientProtocol {
+            case .socks5: .socks5
+            case .http: .http
+            case .udp: .udp
+            }
+        self.init(
+            connID: conn.connID, deviceID: conn.deviceID, sessionID: conn.sessionID,
+            userName: conn.user ?? "", clientProtocol: clientProtocol, clientAddress: conn.clientAddress,
+            target: conn.target.description, resolvedAddress: conn.resolvedAddress,
+            openedAt: conn.openedAt, endedAt: endedAt, bytesSent: conn.bytesSent,
+            bytesReceived: conn.bytesReceived, endReason: reason)
+    }
+}
