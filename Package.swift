@@ -255,7 +255,11 @@ let package = Package(
             packages: [logging, deques]),
         tests(
             "Services", "AdminAPITests",
-            uses: ["Domain", "HTTP1", "HTTPServer", "JSON", "Store", "Fleet", "AdminAPI"]),
+            uses: [
+                "Domain", "EventLoop", "Observability", "HTTP1", "HTTPServer", "JSON", "Store", "Fleet",
+                "DeviceProtocol", "AdminAPI",
+            ],
+            packages: [logging]),
         tests(
             "Apps", "PopNodeTests", uses: ["Domain", "EventLoop", "Observability", "JSON", "PopNode"],
             packages: [logging]),
