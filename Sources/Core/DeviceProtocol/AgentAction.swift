@@ -54,7 +54,8 @@ package enum AgentLimit {
     package static let conns = 65_536
     /// How long after the loss of both planes a session is still worth asking for at its POP.
     package static let resumeMemory = Duration.seconds(300)
-    package static let shortestInterval = Duration.seconds(1)
+    /// A POP that asks for more than twenty heartbeats a second is mistaken.
+    package static let shortestInterval = Duration.milliseconds(50)
     package static let longestInterval = Duration.seconds(3_600)
 }
 

@@ -240,6 +240,7 @@ struct AgentSession {
             heartbeatTimeout: timeout,
             loadReportInterval: interval(response.loadReportIntervalMilliseconds, otherwise: .seconds(30)),
             registeredAt: isAnother ? now : details?.registeredAt ?? now)
+        let isFirstAnswer = control != .up
         control = .up
         nextHeartbeat = now
         nextLoadReport = now
@@ -248,7 +249,9 @@ struct AgentSession {
                 number,
                 .registered(sessionID: sessionID, nodeID: response.nodeID, resumed: response.resumed)))
         if response.resumed {
-            if data != .up { data = .waiting(until: now + dataBackoff.next()) }
+            // The POP has not noticed yet that data is lost; asked again, it gives a token.
+            if data != .up { data = .waiting(until: isFirstAnswer ? now : now + dataBackoff.next()) }
+            registerForDataIfDue(now: now)
         } else {
             guard let plan = plan(response, timeout) else { return }
             endConns(.sessionLost)

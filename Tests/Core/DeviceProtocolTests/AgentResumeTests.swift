@@ -182,6 +182,19 @@ private let other = ConnID(high: 2, low: 2)
         #expect(agent.take().requests.first?.resumeSessionID == [])
     }
 
+    @Test func resumeAtAPOPThatHasNotNoticedTheLossOfDataAsksForATokenAtOnce() {
+        var agent = wholeAgent(["wss://a"])
+        agent.close(H.first, nil)
+        agent.dataDown(H.first)
+        agent.expire()
+        agent.connect(H.second)
+        _ = agent.take()
+        agent.receive(H.second, H.accepted(resumed: true))
+        #expect(agent.take().requests.map(\.resumeSessionID) == [H.sessionA.bytes])
+        agent.receive(H.second, H.accepted())
+        #expect(agent.take().dataPlans.count == 1)
+    }
+
     @Test func resumedAnswerWithoutADataPlaneAsksAgainAfterAWait() {
         var agent = wholeAgent(["wss://a"])
         agent.dataDown(H.first)
