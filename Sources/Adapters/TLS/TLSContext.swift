@@ -1,6 +1,6 @@
 internal import COpenSSL
 
-/// What the sessions of one listener, or of one kind of client, have in common: certificate, trust, protocols.
+/// What the sessions of one listener, or one kind of client, have in common: certificate, trust, protocols.
 ///
 /// TLS 1.2 and 1.3. It never changes: to use renewed certificates make a new one, which new connections then
 /// take; those that are open live on with theirs.

@@ -112,7 +112,7 @@ package final class EventLoop {
     }
 
     private func release(_ index: Int) {
-        // The handler may be freed by this, and its deinit may call the loop: not inside an access to `slots`.
+        // This may free the handler, and its deinit may call the loop: not within an access to `slots`.
         let handler = slots[index].handler
         slots[index].handler = nil
         slots[index].generation &+= 1

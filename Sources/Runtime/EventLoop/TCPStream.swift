@@ -43,7 +43,7 @@ package final class TCPStream: ByteStream, ReadinessHandler {
     /// How long a closing stream waits for a peer that takes nothing.
     private static let flushPatience = Duration.seconds(30)
 
-    /// Takes over a connected, non-blocking socket; `handler` is told `streamOpened` in this batch or the next.
+    /// Takes over a connected, non-blocking socket; `streamOpened` is told in this batch or the next.
     ///
     /// - Throws: the error of epoll_ctl; the descriptor is closed then.
     package init(

@@ -9,7 +9,7 @@ private func masked(_ opcode: WebSocketOpcode, isFinal: Bool = true, _ payload: 
 
 private let textLimits = WebSocketLimits(acceptsText: true)
 
-/// What a fresh connection makes of `bytes`: whole, split at every byte, and byte by byte, which must be equal.
+/// What a fresh connection makes of `bytes`: whole, split at every byte, and byte by byte, all equal.
 private func events(
     _ bytes: [UInt8], role: WebSocketRole = .server, limits: WebSocketLimits = textLimits,
     sourceLocation: SourceLocation = #_sourceLocation
