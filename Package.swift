@@ -214,7 +214,7 @@ let package = Package(
             "Runtime", "ObservabilityTests", uses: ["Domain", "EventLoop", "Observability"],
             packages: [logging]),
         tests("Adapters", "TLSTests", uses: ["Domain", "EventLoop", "TLS", "TestKit"]),
-        tests("Adapters", "QUICTests", uses: ["Domain", "EventLoop", "QUIC"]),
+        tests("Adapters", "QUICTests", uses: ["Domain", "EventLoop", "CLinux", "QUIC"]),
         tests("Adapters", "ControlWireTests", uses: ["Domain", "DeviceProtocol", "ControlWire"]),
         tests(
             "Adapters", "PostgresTests",

@@ -48,13 +48,11 @@ extension QUICConnection {
             else { return }
             stream.delegate?.quicPeerReset(stream, code: code)
         }
-        table.pointee.stream_stop_sending = { stream, code in
-            guard let stream = QUICStream.from(stream), let owner = stream.owner, owner.pendingEnd == nil,
-                !stream.isWriteEnded
-            else { return }
-            stream.endWriting()
-            owner.dequeue(stream)
-            stream.delegate?.quicPeerStoppedReading(stream, code: code)
+        table.pointee.stream_stop_sending = { connection, id, code in
+            guard let connection = QUICConnection.from(connection), let stream = connection.streams[id] else {
+                return
+            }
+            connection.peerStoppedReading(stream, code)
         }
         table.pointee.stream_credit = { stream in
             guard let stream = QUICStream.from(stream), stream.hasSomethingToSend else { return }
@@ -90,6 +88,11 @@ extension QUICConnection {
             connection.endpoint.route(made, to: connection)
             connection.connectionIDs.append(made)
         }
+        table.pointee.peer_reset_token = { connection, token, isActive in
+            guard let connection = QUICConnection.from(connection), let token else { return }
+            connection.endpoint.table.setResetToken(
+                ResetToken(UnsafeRawPointer(token)), of: connection, isActive: isActive)
+        }
         table.pointee.remove_cid = { connection, cid in
             guard let connection = QUICConnection.from(connection), let cid else { return }
             let removed = ConnectionID(cid.pointee)
@@ -122,6 +125,14 @@ extension QUICConnection {
             }
         }
         if fin, !stream.isReadStopped { stream.delegate?.quicPeerFinished(stream) }
+    }
+
+    /// The library has answered with RESET_STREAM already.
+    func peerStoppedReading(_ stream: QUICStream, _ code: UInt64) {
+        guard pendingEnd == nil, !stream.isWriteEnded, !stream.isDelivered else { return }
+        stream.endWriting()
+        dequeue(stream)
+        stream.delegate?.quicPeerStoppedReading(stream, code: code)
     }
 
     private func streamOpened(_ id: Int64) {

@@ -1,5 +1,6 @@
 /// Which connection a packet belongs to, by its destination connection id.
 final class ConnectionTable {
+    private var resetTokens: [ResetToken: QUICConnection] = [:]
     private var routes: [ConnectionID: QUICConnection] = [:]
     // A batch mostly is one connection's, so the last answer is kept while the table does not change.
     private var lastID: UInt64 = 0
@@ -32,6 +33,29 @@ final class ConnectionTable {
         last = nil
     }
 
+    /// The connection whose peer may have sent `token` at the end of a stateless reset.
+    func find(_ token: ResetToken) -> QUICConnection? {
+        resetTokens[token]
+    }
+
+    func setResetToken(_ token: ResetToken, of connection: QUICConnection, isActive: Bool) {
+        if isActive {
+            if resetTokens.updateValue(connection, forKey: token) !== connection {
+                connection.peerResetTokens.append(token)
+            }
+        } else if resetTokens[token] === connection {
+            resetTokens[token] = nil
+            connection.peerResetTokens.removeAll { $0 == token }
+        }
+    }
+
+    func removeResetTokens(of connection: QUICConnection) {
+        for token in connection.peerResetTokens where resetTokens[token] === connection {
+            resetTokens[token] = nil
+        }
+        connection.peerResetTokens = []
+    }
+
     func contains(_ id: ConnectionID) -> Bool {
         routes[id] != nil
     }
@@ -40,5 +64,16 @@ final class ConnectionTable {
     var connections: [QUICConnection] {
         var seen: Set<ObjectIdentifier> = []
         return routes.values.filter { seen.insert(ObjectIdentifier($0)).inserted }
+    }
+}
+
+/// A stateless reset token (RFC 9000 section 10.3), the last 16 bytes of a reset.
+struct ResetToken: Hashable {
+    private let first: UInt64
+    private let second: UInt64
+
+    init(_ bytes: UnsafeRawPointer) {
+        first = bytes.loadUnaligned(as: UInt64.self)
+        second = bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
     }
 }

@@ -69,6 +69,11 @@ extension QUICConnection {
             shutdowns.removeAll(keepingCapacity: true)
             for shutdown in work { perform(shutdown) }
         }
+        if !stoppedStreams.isEmpty {
+            let stopped = stoppedStreams
+            stoppedStreams = []
+            for stream in stopped where !stream.isClosed { peerStoppedReading(stream, 0) }
+        }
         tellStreams()
         tellConnection()
         if let pendingEnd {
@@ -196,6 +201,7 @@ extension QUICConnection {
         touchedStreams = []
         writableStreams = []
         shutdowns = []
+        stoppedStreams = []
         pendingEnd = nil
         let left = closedStreams + streams.values.sorted { $0.id < $1.id }
         closedStreams = []

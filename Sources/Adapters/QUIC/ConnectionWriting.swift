@@ -17,16 +17,17 @@ extension QUICConnection {
         }
         let now = endpoint.nowNanoseconds
         let isPaced = endpoint.configuration.isPaced
-        var budget =
-            isPaced ? min(cq_send_quantum(library), QUICLimits.bytesPerTurn) : QUICLimits.bytesPerTurn
+        var budget = isPaced ? pacedBurst(library) : QUICLimits.bytesPerTurn
         let batch = endpoint.batch
         batch.begin(local: lastLocal, peer: lastPeer)
         isInLibrary = true
         var isPacketOpen = false
         var isMoreLeft = false
+        var hasWritten = false
         steps: while true {
             if !isPacketOpen {
-                if budget <= 0 {
+                // A turn ends with a whole batch rather than with one more packet on its own.
+                if budget < batch.space, hasWritten {
                     isMoreLeft = true
                     break
                 }
@@ -39,6 +40,7 @@ extension QUICConnection {
             case .done: break steps
             case .packet(let size):
                 isPacketOpen = false
+                hasWritten = true
                 budget -= size
                 counters.packetsSent &+= 1
                 counters.bytesSent &+= UInt64(size)
@@ -50,7 +52,7 @@ extension QUICConnection {
         isInLibrary = false
         endpoint.flush()
         if isPaced { cq_burst_ended(library, now) }
-        if pendingEnd != nil || !closedStreams.isEmpty {
+        if pendingEnd != nil || !closedStreams.isEmpty || !stoppedStreams.isEmpty {
             endpoint.schedule(self)
         } else if endpoint.isSendBlocked {
             endpoint.waitForSocket(self)
@@ -58,6 +60,18 @@ extension QUICConnection {
             endpoint.schedule(self)
         }
         armTimer()
+    }
+
+    /// What a paced connection may send at once: the library's quantum of at most 64 KiB, or, at rates where
+    /// that is gone in a fraction of a timer's precision, what takes half a millisecond.
+    private func pacedBurst(_ library: OpaquePointer) -> Int {
+        let quantum = min(cq_send_quantum(library), QUICLimits.bytesPerTurn)
+        guard quantum >= 60_000 else { return quantum }
+        var info = cq_info()
+        cq_get_info(library, &info)
+        // The window is about twice what is in flight at the estimated rate.
+        let rate = Double(info.congestion_window) / Double(max(1, 2 * info.smoothed_rtt))
+        return max(quantum, min(Int(min(rate * 500_000, 1e9)), QUICLimits.bytesPerPacedTurn))
     }
 
     private func append(_ size: Int, _ written: cq_written, to batch: PacketBatch) {
@@ -118,6 +132,7 @@ extension QUICConnection {
             return .again
         case CQ_STREAM_SHUT, CQ_STREAM_GONE:
             dequeue(stream)
+            stoppedStreams.append(stream)
             return .again
         default:
             return result(size)

@@ -243,6 +243,7 @@ extension QUICEndpoint {
         connection.phase = .gone
         for id in connection.connectionIDs { unroute(id) }
         connection.connectionIDs = []
+        table.removeResetTokens(of: connection)
         connection.dropTimer()
         metrics.connections -= 1
     }

@@ -69,6 +69,8 @@ enum QUICLimits {
     static let roundsPerEvent = 4
     /// What an unpaced connection may send before others have their turn.
     static let bytesPerTurn = 8 * 65_536
+    /// What a paced one may send at once however high its rate is: a burst that switches still buffer.
+    static let bytesPerPacedTurn = 4 * 65_536
     /// Packets of one stream before the next one has its turn.
     static let packetsPerStreamTurn = 16
     /// Connections that answer late packets after their end; more are forgotten at once.

@@ -42,6 +42,7 @@ package final class QUICConnection {
     var library: OpaquePointer?
     var phase = Phase.handshake
     var connectionIDs: [ConnectionID]
+    var peerResetTokens: [ResetToken] = []
     var streams: [Int64: QUICStream] = [:]
     var counters = QUICStatistics()
     var datagrams: DatagramQueue?
@@ -54,6 +55,8 @@ package final class QUICConnection {
     var touchedStreams: [QUICStream] = []
     var writableStreams: [QUICStream] = []
     var closedStreams: [QUICStream] = []
+    /// Found shut by the peer when written to.
+    var stoppedStreams: [QUICStream] = []
     var shutdowns: [Shutdown] = []
     var pendingEnd: End?
     var isPathValidationDone = false
@@ -188,9 +191,9 @@ package final class QUICConnection {
     /// Sends the next packets under new keys (RFC 9001 section 6); false when it is too early.
     package func initiateKeyUpdate() -> Bool {
         guard let library, phase == .open, !isInLibrary else { return false }
-        guard cq_initiate_key_update(library, endpoint.nowNanoseconds) == CQ_OK else { return false }
+        // The library makes the keys after the next ones while it writes.
         endpoint.schedule(self)
-        return true
+        return cq_initiate_key_update(library, endpoint.nowNanoseconds) == CQ_OK
     }
 
     /// Notes the end; the first one counts.

@@ -138,6 +138,11 @@ package final class QUICEndpoint {
 
     private func migrate(_ connection: QUICConnection) {
         guard let library = connection.library, !connection.isServer else { return }
+        guard connection.phase == .open else {
+            // Nobody may move during the handshake (RFC 9000 section 9); trying again is faster than waiting.
+            connection.end(.silent(.handshakeFailed("the local address has changed")))
+            return
+        }
         var peer = cl_address(connection.peerAddress)
         cq_path_set(receiver.path, &boundAddress, &peer)
         receiver.forgetPath()
@@ -282,6 +287,9 @@ extension QUICEndpoint: ReadinessHandler {
             }
             let word = UnsafeRawPointer(packet).loadUnaligned(fromByteOffset: 1, as: UInt64.self)
             if let connection = table.find(shortID: word) {
+                deliver(packet, count, to: connection, ecn: ecn, now: now)
+            } else if count >= 21, let connection = table.find(ResetToken(packet + (count - 16))) {
+                // A stateless reset: only its last bytes tell whose it is; the library checks them again.
                 deliver(packet, count, to: connection, ecn: ecn, now: now)
             } else {
                 answerUnknown(packet, count, ConnectionID(word: word), peer: slot.peer)

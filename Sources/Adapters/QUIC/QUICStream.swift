@@ -187,6 +187,9 @@ package final class QUICStream {
         return wantsFinish && !isFinishSent
     }
 
+    /// Everything was sent and acknowledged, FIN at least sent.
+    var isDelivered: Bool { isFinishSent && ring == nil }
+
     var unsentBytes: Int { ring?.unsent ?? 0 }
 
     var pieces: (first: UnsafeRawPointer?, firstCount: Int, second: UnsafeRawPointer?, secondCount: Int) {

@@ -81,12 +81,6 @@ static int on_stream_reset(ngtcp2_conn *conn, int64_t id, uint64_t final_size, u
     return 0;
 }
 
-static int on_stop_sending(ngtcp2_conn *conn, int64_t id, uint64_t code, void *user_data, void *stream) {
-    (void)conn, (void)id;
-    if (stream != NULL) SELF->callbacks->stream_stop_sending(stream, code);
-    return 0;
-}
-
 static int on_stream_credit(ngtcp2_conn *conn, int64_t id, uint64_t limit, void *user_data, void *stream) {
     (void)conn, (void)id, (void)limit;
     if (stream != NULL) SELF->callbacks->stream_credit(stream);
@@ -140,6 +134,20 @@ static int on_remove_cid(ngtcp2_conn *conn, const ngtcp2_cid *cid, void *user_da
 }
 
 #if CQ_NGTCP2_1
+static int on_peer_cid(ngtcp2_conn *conn, ngtcp2_connection_id_status_type type, uint64_t sequence,
+                       const ngtcp2_cid *cid, const uint8_t *token, void *user_data) {
+#else
+static int on_peer_cid(ngtcp2_conn *conn, int type, uint64_t sequence, const ngtcp2_cid *cid,
+                       const uint8_t *token, void *user_data) {
+#endif
+    (void)conn, (void)sequence, (void)cid;
+    if (token != NULL)
+        SELF->callbacks->peer_reset_token(SELF->context, token,
+                                          type == NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE);
+    return 0;
+}
+
+#if CQ_NGTCP2_1
 static int on_path_validation(ngtcp2_conn *conn, uint32_t flags, const ngtcp2_path *path,
                               const ngtcp2_path *old_path, ngtcp2_path_validation_result result,
                               void *user_data) {
@@ -165,7 +173,7 @@ static const ngtcp2_callbacks server_callbacks = {
     .recv_crypto_data = on_crypto,
     .handshake_completed = on_handshake_completed,
     .encrypt = ngtcp2_crypto_encrypt_cb,
-    .decrypt = ngtcp2_crypto_decrypt_cb,
+    .decrypt = cq_decrypt,
     .hp_mask = ngtcp2_crypto_hp_mask_cb,
     .recv_stream_data = on_stream_data,
     .acked_stream_data_offset = on_acknowledged,
@@ -179,13 +187,13 @@ static const ngtcp2_callbacks server_callbacks = {
     .update_key = ngtcp2_crypto_update_key_cb,
     .path_validation = on_path_validation,
     .stream_reset = on_stream_reset,
+    .dcid_status = on_peer_cid,
     .extend_max_stream_data = on_stream_credit,
     .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
     .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
     .recv_datagram = on_datagram,
     .lost_datagram = on_datagram_lost,
     .get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb,
-    .stream_stop_sending = on_stop_sending,
     .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
 };
 
@@ -319,7 +327,13 @@ void cq_free(cq_connection *connection) {
 int cq_read(cq_connection *connection, const cq_path *path, uint8_t ecn, const uint8_t *packet, size_t count,
             uint64_t now) {
     ngtcp2_pkt_info info = {.ecn = ecn};
+    connection->stops_count = 0;
+    cq_reading(connection);
     int error = ngtcp2_conn_read_pkt(connection->conn, &path->storage.path, &info, packet, count, now);
+    cq_reading(NULL);
+    for (uint32_t i = 0; error == 0 && i < connection->stops_count; i++)
+        connection->callbacks->stream_stop_sending(connection->context, connection->stops[i].id,
+                                                   connection->stops[i].code);
     return error == 0 ? CQ_OK : cq_result(connection, error);
 }
 
@@ -361,7 +375,7 @@ ssize_t cq_write_datagram(cq_connection *connection, uint8_t *bytes, size_t capa
     int accepted = 0;
     ngtcp2_ssize size =
         ngtcp2_conn_writev_datagram(connection->conn, &connection->packet_path.path, &info, bytes, capacity,
-                                    &accepted, flags, 0, &piece, 1, now);
+                                    &accepted, flags, 0, &piece, count > 0 ? 1 : 0, now);
     written->accepted = accepted != 0;
     return finish_write(connection, size, &info, written);
 }

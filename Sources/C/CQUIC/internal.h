@@ -39,6 +39,12 @@ struct cq_credentials {
     gnutls_priority_t priorities;
 };
 
+enum { CQ_MAX_STOPS = 32 };
+struct cq_stop {
+    int64_t id;
+    uint64_t code;
+};
+
 struct cq_connection {
     ngtcp2_conn *conn;
     const struct cq_callbacks *callbacks;
@@ -55,6 +61,9 @@ struct cq_connection {
     char *host;
     char protocol[32];
     char text[256];
+    // STOP_SENDING frames of the packet at hand.
+    uint32_t stops_count;
+    struct cq_stop stops[CQ_MAX_STOPS];
 };
 
 static inline ngtcp2_cid cq_to_cid(const struct cq_cid *cid) {
@@ -77,5 +86,11 @@ static inline struct cq_cid cq_from_cid(const ngtcp2_cid *cid) {
 
 /// Makes the TLS session of a connection whose other members are set.
 int cq_tls_start(struct cq_connection *connection, const cq_credentials *credentials);
+/// The connection whose packets are being read on this thread; NULL for none.
+void cq_reading(struct cq_connection *connection);
+/// Decrypts, and notes the STOP_SENDING frames found.
+int cq_decrypt(uint8_t *bytes, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *context,
+               const uint8_t *ciphertext, size_t count, const uint8_t *nonce, size_t nonce_count,
+               const uint8_t *header, size_t header_count);
 /// What the library's error number means to our callers; it is kept for cq_write_error_close.
 int cq_result(struct cq_connection *connection, int error);

@@ -122,7 +122,8 @@ struct cq_callbacks {
     /// All bytes before `offset` are acknowledged; their memory is free.
     void (*stream_acknowledged)(void *stream, uint64_t offset);
     void (*stream_reset)(void *stream, uint64_t code);
-    void (*stream_stop_sending)(void *stream, uint64_t code);
+    /// STOP_SENDING for a stream that may be closed or unknown.
+    void (*stream_stop_sending)(void *connection, int64_t id, uint64_t code);
     void (*stream_credit)(void *stream);
     void (*stream_closed)(void *connection, void *stream, int64_t id);
     void (*stream_limit)(void *connection);
@@ -133,6 +134,8 @@ struct cq_callbacks {
     void (*stateless_reset)(void *connection);
     /// Makes and registers a connection id and its reset token.
     void (*new_cid)(void *connection, struct cq_cid *cid, uint8_t *token);
+    /// A token by which the peer may reset the connection statelessly has come into use, or out of it.
+    void (*peer_reset_token)(void *connection, const uint8_t *token, bool is_active);
     void (*remove_cid)(void *connection, const struct cq_cid *cid);
 };
 

@@ -1,0 +1,85 @@
+import Domain
+import EventLoop
+import QUIC
+import Testing
+
+@Suite struct TransferTests {
+    /// Sends `total` bytes of a known sequence and compares the checksums of both ends.
+    private func transfer(_ total: Int, _ pair: Pair, _ client: Peer, seconds: Int) throws {
+        let server = pair.acceptor.peers[0]
+        server.prepare = { $0.keepsBytes = false }
+        let flow = try #require(client.open())
+        var sent = 0
+        var checksum: UInt64 = 14_695_981_039_346_656_037
+        func fill(_ piece: UnsafeMutableRawBufferPointer) -> Int {
+            let count = min(piece.count, total - sent)
+            for index in 0..<count {
+                let byte = UInt8(truncatingIfNeeded: (sent + index) &* 2_654_435_761 >> 13)
+                piece[index] = byte
+                checksum = (checksum ^ UInt64(byte)) &* 1_099_511_628_211
+            }
+            sent += count
+            return count
+        }
+        func push() {
+            while sent < total {
+                let added = flow.stream.withFreeSpace { first, second in
+                    let count = fill(first)
+                    return count < first.count ? count : count + fill(second)
+                }
+                if added == 0 { return }
+            }
+            flow.stream.finish()
+        }
+        flow.onWritable = { _ in push() }
+        push()
+        #expect(pair.run(seconds: seconds) { server.flows.first?.isFinished == true })
+        #expect(server.flows.first?.receivedCount == total)
+        #expect(server.flows.first?.checksum == checksum)
+    }
+
+    @Test func sixtyFourMebibytesArriveUnchanged() throws {
+        let pair = try Pair()
+        let (client, _) = try pair.connected()
+        try transfer(64 << 20, pair, client, seconds: 120)
+    }
+
+    @Test func cubicWithoutPacingWorksToo() throws {
+        let pair = try Pair(client: {
+            $0.congestionControl = .cubic
+            $0.isPaced = false
+        })
+        let (client, _) = try pair.connected()
+        try transfer(16 << 20, pair, client, seconds: 60)
+    }
+
+    @Test func lossAndReorderingAreRepaired() throws {
+        let seed = SeededRandom.seed("loss")
+        let pair = try Pair()
+        let relay = try Relay(loop: pair.loop, server: pair.server.localAddress, seed: seed)
+        relay.lossPercent = 2
+        relay.reorderPercent = 5
+        let client = try pair.connect(to: relay.address)
+        try #require(pair.run { client.isConnected && !pair.acceptor.peers.isEmpty })
+        try transfer(8 << 20, pair, client, seconds: 120)
+        #expect(relay.dropped > 0)
+        #expect((client.connection?.statistics.packetsLost ?? 0) > 0)
+        relay.close()
+    }
+
+    @Test func aPathThatComesBackIsUsedAgain() throws {
+        let pair = try Pair()
+        let relay = try Relay(loop: pair.loop, server: pair.server.localAddress, seed: 1)
+        let client = try pair.connect(to: relay.address)
+        try #require(pair.run { client.isConnected && !pair.acceptor.peers.isEmpty })
+        let flow = try #require(client.open())
+        flow.stream.write([1])
+        try #require(pair.run { pair.acceptor.peers[0].flows.first?.received == [1] })
+        relay.isCut = true
+        flow.stream.write([2])
+        pair.run(milliseconds: 300)
+        relay.isCut = false
+        #expect(pair.run { pair.acceptor.peers[0].flows[0].received == [1, 2] })
+        relay.close()
+    }
+}
