@@ -187,7 +187,8 @@ let package = Package(
             ],
             packages: [arguments, logging]),
         app(
-            "PopCtl", uses: ["Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer"],
+            "PopCtl",
+            uses: ["Domain", "EventLoop", "Observability", "TLS", "JSON", "HTTP1", "HTTPServer"],
             packages: [arguments]),
         program("pop-node", "PopNode"),
         program("pop-device", "PopDevice"),
@@ -267,7 +268,9 @@ let package = Package(
             "Apps", "PopDeviceTests",
             uses: ["Domain", "EventLoop", "Observability", "DeviceProtocol", "DeviceAgent", "PopDevice"],
             packages: [logging]),
-        tests("Apps", "PopCtlTests", uses: ["Domain", "PopCtl"]),
+        tests(
+            "Apps", "PopCtlTests",
+            uses: ["Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer", "PopCtl"]),
         tests("Integration", "IntegrationTests", uses: ["pop-node", "pop-device", "popctl"]),
         tests("", "TidyTests", uses: []),
     ],

@@ -1,4 +1,8 @@
+import PopCtl
+
 @main
 struct Main {
-    static func main() {}
+    static func main() {
+        ControlProgram.main()
+    }
 }

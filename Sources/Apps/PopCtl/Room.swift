@@ -1,1 +1,0 @@
-// Holds the place of this room until its first file lands.
