@@ -5,6 +5,7 @@ package import HTTPServer
 internal import JSON
 package import Logging
 package import Observability
+internal import Store
 
 /// How the admin API behaves.
 package struct AdminAPIConfiguration: Sendable {
@@ -172,8 +173,28 @@ package final class AdminAPI: HTTPHandler {
         return Hexadecimal.encode(SystemRandom.bytes(16))
     }
 
-    /// What the log says beside the answer when the database has refused a query.
-    func logFailure(_ failure: any Error) {
-        logger.error("a query failed", error: failure)
+    // MARK: The database
+
+    /// Asks the database for `call` and goes on with its answer, or fails the call as it does.
+    func ask(
+        _ query: StoreQuery, _ call: AdminCall, _ use: @escaping (StoreAnswer) throws(AdminProblem) -> Void
+    ) {
+        backend.ask(query) { [weak self] result in
+            guard let self else { return }
+            do throws(AdminProblem) {
+                switch result {
+                case .success(let answer): try use(answer)
+                case .failure(let failure): throw problem(failure)
+                }
+            } catch {
+                call.fail(error)
+            }
+        }
+    }
+
+    /// The client learns what to do about a failure, the log what caused it.
+    private func problem(_ failure: StoreFailure) -> AdminProblem {
+        if case .failed = failure { logger.error("a query was refused", error: failure) }
+        return AdminProblem(failure)
     }
 }

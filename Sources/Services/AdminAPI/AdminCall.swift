@@ -2,7 +2,6 @@ internal import Domain
 internal import HTTP1
 internal import HTTPServer
 internal import JSON
-internal import Store
 
 /// One request on its way to its answer.
 package final class AdminCall {
@@ -81,19 +80,5 @@ package final class AdminCall {
         fields.append("X-Request-Id", requestID)
         answered(status)
         responder.respond(status, fields, body: body)
-    }
-
-    /// Goes on with the database's answer, or fails as it does.
-    func take(
-        _ result: Result<StoreAnswer, StoreFailure>, _ use: (StoreAnswer) throws(AdminProblem) -> Void
-    ) {
-        do throws(AdminProblem) {
-            switch result {
-            case .success(let answer): try use(answer)
-            case .failure(let failure): throw AdminProblem(failure)
-            }
-        } catch {
-            fail(error)
-        }
     }
 }

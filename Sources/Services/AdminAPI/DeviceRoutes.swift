@@ -58,13 +58,10 @@ extension AdminAPI {
             sort: try query.choice("sort", DeviceListQuery.Sort.self) ?? .deviceID,
             descending: try query.choice("order", Order.self) == .descending, limit: try query.limit(),
             cursor: try query.parsed("cursor", expects: "a cursor of this list") { ListCursor($0) })
-        backend.ask(.devices(request)) { [weak self] result in
-            guard let self else { return }
-            call.take(result) { answer throws(AdminProblem) in
-                guard case .devices(let page) = answer else { throw self.unexpectedAnswer }
-                call.answer { writer in
-                    writer.list(page.items, next: page.next?.text) { self.current($0).write(to: &$1) }
-                }
+        ask(.devices(request), call) { [unowned self] answer throws(AdminProblem) in
+            guard case .devices(let page) = answer else { throw self.unexpectedAnswer }
+            call.answer { writer in
+                writer.list(page.items, next: page.next?.text) { self.current($0).write(to: &$1) }
             }
         }
     }
@@ -97,13 +94,10 @@ extension AdminAPI {
     private func withDevice(
         _ id: DeviceID, _ call: AdminCall, _ use: @escaping (DeviceRow) throws(AdminProblem) -> Void
     ) {
-        backend.ask(.device(id)) { [weak self] result in
-            guard let self else { return }
-            call.take(result) { answer throws(AdminProblem) in
-                guard case .device(let row) = answer else { throw self.unexpectedAnswer }
-                guard let row else { throw .deviceNotFound }
-                try use(row)
-            }
+        ask(.device(id), call) { [unowned self] answer throws(AdminProblem) in
+            guard case .device(let row) = answer else { throw self.unexpectedAnswer }
+            guard let row else { throw .deviceNotFound }
+            try use(row)
         }
     }
 
@@ -137,16 +131,13 @@ extension AdminAPI {
             to: to, limit: try query.limit(),
             cursor: try query.parsed("cursor", expects: "a cursor of this list") { ListCursor($0) })
         request.deviceID = if let device { device } else { try query.deviceID("device_id") }
-        backend.ask(.sessions(request)) { [weak self] result in
-            guard let self else { return }
-            call.take(result) { answer throws(AdminProblem) in
-                guard case .sessions(let page) = answer else { throw self.unexpectedAnswer }
-                // Only an empty history leaves open whether there is such a device at all.
-                if let device, page.items.isEmpty {
-                    self.withDevice(device, call) { _ in self.answer(page, call) }
-                } else {
-                    self.answer(page, call)
-                }
+        ask(.sessions(request), call) { [unowned self] answer throws(AdminProblem) in
+            guard case .sessions(let page) = answer else { throw self.unexpectedAnswer }
+            // Only an empty history leaves open whether there is such a device at all.
+            if let device, page.items.isEmpty {
+                self.withDevice(device, call) { _ in self.answer(page, call) }
+            } else {
+                self.answer(page, call)
             }
         }
     }
@@ -184,16 +175,13 @@ extension AdminAPI {
         let from = range.from ?? WallTime(microseconds: overflow ? .min : start)
         guard from < to else { throw .invalid("from", "must be earlier than to") }
         let step = try call.query.integer("step_seconds", in: Self.stepRange) ?? 0
-        backend.ask(.load(LoadSeriesQuery(deviceID: id, from: from, to: to, stepSeconds: step))) {
-            [weak self] result in
-            guard let self else { return }
-            call.take(result) { answer throws(AdminProblem) in
-                guard case .load(let points) = answer else { throw self.unexpectedAnswer }
-                if points.isEmpty {
-                    self.withDevice(id, call) { _ in Self.answer(points, call) }
-                } else {
-                    Self.answer(points, call)
-                }
+        ask(.load(LoadSeriesQuery(deviceID: id, from: from, to: to, stepSeconds: step)), call) {
+            [unowned self] answer throws(AdminProblem) in
+            guard case .load(let points) = answer else { throw self.unexpectedAnswer }
+            if points.isEmpty {
+                self.withDevice(id, call) { _ in Self.answer(points, call) }
+            } else {
+                Self.answer(points, call)
             }
         }
     }

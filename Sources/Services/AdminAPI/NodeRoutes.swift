@@ -34,35 +34,29 @@ extension AdminAPI {
     private func listNodes(_ call: AdminCall) throws(AdminProblem) {
         let limit = try call.query.limit()
         let after = try call.query.parsed("cursor", expects: "a cursor of this list") { NodeCursor($0) }
-        backend.ask(.nodes) { [weak self] result in
-            guard let self else { return }
-            call.take(result) { answer throws(AdminProblem) in
-                guard case .nodes(let rows) = answer else { throw self.unexpectedAnswer }
-                let own = self.backend.node
-                var nodes = rows.map { $0.nodeID == own.nodeID ? own : $0 }
-                // A node that has not written its row yet is there all the same.
-                if !nodes.contains(where: { $0.nodeID == own.nodeID }) { nodes.append(own) }
-                nodes.sort { $0.nodeID.description < $1.nodeID.description }
-                if let after { nodes.removeAll { $0.nodeID.description <= after.nodeID } }
-                let page = nodes.prefix(limit)
-                let next =
-                    nodes.count > limit
-                    ? page.last.map { NodeCursor(nodeID: $0.nodeID.description).text } : nil
-                call.answer { $0.list(page, next: next) { $0.write(to: &$1) } }
-            }
+        ask(.nodes, call) { [unowned self] answer throws(AdminProblem) in
+            guard case .nodes(let rows) = answer else { throw self.unexpectedAnswer }
+            let own = self.backend.node
+            var nodes = rows.map { $0.nodeID == own.nodeID ? own : $0 }
+            // A node that has not written its row yet is there all the same.
+            if !nodes.contains(where: { $0.nodeID == own.nodeID }) { nodes.append(own) }
+            nodes.sort { $0.nodeID.description < $1.nodeID.description }
+            if let after { nodes.removeAll { $0.nodeID.description <= after.nodeID } }
+            let page = nodes.prefix(limit)
+            let next =
+                nodes.count > limit
+                ? page.last.map { NodeCursor(nodeID: $0.nodeID.description).text } : nil
+            call.answer { $0.list(page, next: next) { $0.write(to: &$1) } }
         }
     }
 
     private func showNode(_ call: AdminCall) throws(AdminProblem) {
         let id = try nodeID(call)
         guard id != backend.nodeID else { return answerNode(call) }
-        backend.ask(.node(id)) { [weak self] result in
-            guard let self else { return }
-            call.take(result) { answer throws(AdminProblem) in
-                guard case .node(let row) = answer else { throw self.unexpectedAnswer }
-                guard let row else { throw .nodeNotFound }
-                call.answer { row.write(to: &$0) }
-            }
+        ask(.node(id), call) { [unowned self] answer throws(AdminProblem) in
+            guard case .node(let row) = answer else { throw self.unexpectedAnswer }
+            guard let row else { throw .nodeNotFound }
+            call.answer { row.write(to: &$0) }
         }
     }
 
@@ -83,12 +77,9 @@ extension AdminAPI {
     ) throws(AdminProblem) {
         let id = try nodeID(call)
         if id == backend.nodeID { return try work() }
-        backend.ask(.node(id)) { [weak self] result in
-            guard let self else { return }
-            call.take(result) { answer throws(AdminProblem) in
-                guard case .node(let row) = answer else { throw self.unexpectedAnswer }
-                throw row == nil ? .nodeNotFound : .nodeUnreachable
-            }
+        ask(.node(id), call) { [unowned self] answer throws(AdminProblem) in
+            guard case .node(let row) = answer else { throw self.unexpectedAnswer }
+            throw row == nil ? .nodeNotFound : .nodeUnreachable
         }
     }
 
@@ -141,12 +132,9 @@ extension AdminAPI {
         try atOwnNode(call) { () throws(AdminProblem) in
             try call.requireMatch(drainTag)
             guard !order.targets.isEmpty else { return begin(order, alternatives: [], call) }
-            backend.ask(.nodes) { [weak self] result in
-                guard let self else { return }
-                call.take(result) { answer throws(AdminProblem) in
-                    guard case .nodes(let rows) = answer else { throw self.unexpectedAnswer }
-                    self.begin(order, alternatives: try self.addresses(of: order.targets, in: rows), call)
-                }
+            ask(.nodes, call) { [unowned self] answer throws(AdminProblem) in
+                guard case .nodes(let rows) = answer else { throw self.unexpectedAnswer }
+                self.begin(order, alternatives: try self.addresses(of: order.targets, in: rows), call)
             }
         }
     }

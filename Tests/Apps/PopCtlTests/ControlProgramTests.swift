@@ -1,5 +1,8 @@
+import EventLoop
+import Glibc
 import JSON
 import PopCtl
+import TLS
 import Testing
 
 private let device: JSONValue = [
@@ -201,6 +204,27 @@ struct ControlProgramTests {
         let help = Outcome(["nodes", "drain", "--help"], environment: [:])
         #expect(help.code == 0)
         #expect(help.output.contains("--wait"))
+    }
+}
+
+struct ControlTLSTests {
+    @Test func serverMustBeVouchedFor() throws {
+        let identity = try SelfSignedCertificate.make(hosts: ["127.0.0.1"])
+        let server = try StandIn(identity: identity) { _ in list(device) }
+        let path = "/tmp/popctl-ca-\(getpid())-\(SystemRandom().next()).pem"
+        try Files.write(identity.certificateChainPEM, to: path)
+        defer { unlink(path) }
+        let url = "https://127.0.0.1:\(server.port)"
+        let trusted = server.run(["--server", url, "--ca-file", path, "devices", "list"])
+        #expect(trusted.code == 0)
+        #expect(trusted.output.contains("dev1"))
+        let stranger = server.run(["--server", url, "devices", "list"])
+        #expect(stranger.code == 1)
+        #expect(stranger.errors.hasPrefix("popctl: can't reach \(url): "))
+        let missing = server.run(["--server", url, "--ca-file", "/nonexistent", "devices", "list"])
+        #expect(missing.code == 1)
+        #expect(missing.errors.contains("/nonexistent"))
+        #expect(server.requests.count == 1)
     }
 }
 
