@@ -164,6 +164,13 @@ package final class QUICConnection {
         return addStream(id)
     }
 
+    /// Lets the peer have `count` more bidirectional streams open at once.
+    package func raiseStreamLimit(by count: UInt64) {
+        guard let library, !isClosed, count > 0 else { return }
+        cq_extend_streams(library, count)
+        endpoint.schedule(self)
+    }
+
     /// Queues a datagram; it is sent once, and lost when the network loses it.
     package func sendDatagram(_ bytes: UnsafeRawBufferPointer) -> QUICDatagramResult {
         guard phase == .open, !isClosed else { return .unavailable }

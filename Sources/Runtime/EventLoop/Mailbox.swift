@@ -25,7 +25,9 @@ package final class Mailbox<Message: Sendable>: Sendable {
         if wasEmpty { cl_eventfd_signal(descriptor) }
     }
 
-    func takeAll() -> [Message] {
+    /// Takes all that waits, in order; for a loop that must know now what was sent before something else it
+    /// has just seen. What is taken here is not delivered again.
+    package func takeAll() -> [Message] {
         cl_eventfd_drain(descriptor)
         return pending.withLock { messages in
             let taken = messages

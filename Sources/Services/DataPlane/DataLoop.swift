@@ -11,6 +11,7 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
     let loop: EventLoop
     private let index: Int
     private let pool = ChunkPool()
+    private let commands: Mailbox<DataCommand>
     private let events: Mailbox<DataEvent>
     private var endpoint: QUICEndpoint?
     private var connections: [UInt64: DeviceConnection] = [:]
@@ -29,9 +30,13 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
     /// How often byte counts are told while bytes move.
     private static let progressInterval = Duration.seconds(1)
 
-    init(loop: EventLoop, index: Int, events: Mailbox<DataEvent>) {
+    /// - Parameter commands: the mailbox whose messages the loop gives to `handle`.
+    init(
+        loop: EventLoop, index: Int, commands: Mailbox<DataCommand>, events: Mailbox<DataEvent>
+    ) {
         self.loop = loop
         self.index = index
+        self.commands = commands
         self.events = events
         progressTimer = loop.makeTimer { [weak self] in self?.tellProgress() }
     }
@@ -122,9 +127,15 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
     }
 
     /// Opens the conn that waits for a stream of `connection`; false when none does.
-    func open(_ header: (connID: ConnID, resolvedAddress: String), on connection: DeviceConnection,
+    func open(
+        _ header: (connID: ConnID, resolvedAddress: String), on connection: DeviceConnection,
         _ stream: QUICStream, received: [UInt8]
     ) -> Bool {
+        if conns[header.connID]?.pending.connection != connection.id {
+            // The order to expect the conn was sent before the device was asked to dial, but a quick device's
+            // stream can be in a batch of packets that is read before the mailbox has its turn.
+            for command in commands.takeAll() { handle(command) }
+        }
         guard var conn = conns[header.connID], conn.openOn == nil, conn.pending.connection == connection.id
         else { return false }
         conn.openOn = connection

@@ -109,12 +109,13 @@ private struct LoopPlan: Sendable {
     func run() {
         do {
             let loop = try EventLoop()
-            let data = DataLoop(loop: loop, index: index, events: events)
+            let data = DataLoop(loop: loop, index: index, commands: commands, events: events)
             try loop.attach(commands) { data.handle($0) }
             let credentials = try QUICServerCredentials(
                 certificatePEM: configuration.certificatePEM, keyPEM: configuration.keyPEM)
             var settings = QUICConfiguration(secret: secret)
             settings.maxIdleTimeout = configuration.idleTimeout
+            settings.maxIncomingStreams = DeviceConnection.initialStreams
             settings.loopIndex = index
             settings.loopCount = configuration.loops
             settings.reusePort = configuration.loops > 1

@@ -27,6 +27,12 @@ final class DeviceConnection: QUICConnectionDelegate {
     /// How conns end when the connection does: told by who closes it here, SESSION_LOST otherwise.
     private(set) var endOfConns = CloseReason.sessionLost
 
+    /// The conns that every device may have at once (contract section 3).
+    static let leastConns: UInt64 = 1_000
+    /// The stream of the hello stays open beside those of the conns.
+    static let initialStreams = leastConns + 1
+    /// What a device that claims more is granted: no process has as many descriptors.
+    private static let mostConns: UInt64 = 1 << 20
     /// How long a device may take from the handshake to its DataHello.
     private static let helloTime = Duration.seconds(10)
 
@@ -50,8 +56,11 @@ final class DeviceConnection: QUICConnectionDelegate {
 
     // MARK: Hello
 
+    /// - Parameter capacity: most conns at once of this device; 0 for no limit of its own.
     func acceptHello(capacity: UInt32) {
         guard case .awaitingDecision(let stream) = state else { return }
+        let streams = min(UInt64(capacity), Self.mostConns)
+        if streams > Self.leastConns { quic.raiseStreamLimit(by: streams - Self.leastConns) }
         let ack = DataFraming.encode(DataCodec.encodeDataHelloAck(ok: true))
         _ = ack.withUnsafeBytes { stream.write($0) }
         state = .bound(stream)

@@ -270,6 +270,7 @@ package final class DeviceAgent {
         _ number: AgentSessionNumber, _ connID: ConnID, _ target: String, _ timeoutMilliseconds: UInt32
     ) {
         guard let link = links[number] else { return }
+        log.trace("dialling", metadata: ["conn_id": "\(connID)"])
         let conn = AgentConn(connID, number, self)
         link.conns[connID] = conn
         conn.start(target, timeoutMilliseconds: timeoutMilliseconds, dialContext)
@@ -295,6 +296,7 @@ package final class DeviceAgent {
     }
 
     func connOpened(_ conn: AgentConn) {
+        log.trace("conn opened", metadata: ["conn_id": "\(conn.connID)"])
         perform(machine.connOpened(conn.session, conn.connID, now: loop.now))
     }
 
@@ -315,6 +317,7 @@ package final class DeviceAgent {
 
     func connEnded(_ conn: AgentConn, _ reason: CloseReason, _ detail: String) {
         connDropped(conn)
+        log.trace("conn ended", metadata: ["conn_id": "\(conn.connID)", "reason": "\(reason)"])
         if let link = links[conn.session] {
             link.bytesSent &+= conn.bytesSent
             link.bytesReceived &+= conn.bytesReceived
