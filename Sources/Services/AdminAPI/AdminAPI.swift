@@ -154,7 +154,8 @@ package final class AdminAPI: HTTPHandler {
             labels: ["class": "\(status.code / 100)xx"]
         ).add()
         let isUnsafe = request.method != .get && request.method != .head
-        guard isUnsafe || status.code >= 500 else { return }
+        // Probes and readers that find the node unready or its database away would fill the log.
+        guard isUnsafe || status == .internalServerError else { return }
         var fields: Logger.Metadata = [
             "method": "\(request.method)", "path": "\(request.target.path)", "status": "\(status)",
             "request_id": "\(requestID)", "remote_address": "\(request.peerAddress)",

@@ -40,7 +40,7 @@ extension AdminAPI {
         if let failing = checks.first(where: { $0.isRequired && !$0.isPassing }) {
             var problem = AdminProblem(
                 .serviceUnavailable, "not_ready",
-                "The node takes nothing new: \(failing.name) \(failing.detail).")
+                "The check \(failing.name) fails: \(failing.detail).")
             if isVerbose { problem.members.append(JSONMember("checks", list)) }
             throw problem
         }
