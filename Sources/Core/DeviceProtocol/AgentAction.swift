@@ -114,7 +114,7 @@ package enum AgentAction: Sendable, Equatable {
     /// Close the control connection, or give up the attempt; nothing more is told of it.
     case closeControl(AgentSessionNumber, code: UInt16)
     case connectData(AgentSessionNumber, DataPlan)
-    /// Close the data connection, or give up the attempt; nothing more is told of it, but the ends of its conns.
+    /// Close the data connection, or give up the attempt; only the ends of its conns are told any more.
     case closeData(AgentSessionNumber, code: UInt64)
     case dial(AgentSessionNumber, ConnID, target: String, timeoutMilliseconds: UInt32)
     /// End the conn at once; `connEnded` follows if it was open.

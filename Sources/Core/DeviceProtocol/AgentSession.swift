@@ -4,8 +4,8 @@ internal import Domain
 ///
 /// Two planes live and die apart; the session is over when neither can bring it back:
 ///
-///     control   connecting -> registering -> up -+-> waiting -> connecting ...   (data alive: resume)
-///                                                +-> over                        (data gone, or a final code)
+///     control   connecting -> registering -> up -+-> waiting -> connecting ...  (data alive: resume)
+///                                                +-> over                       (data gone, or final)
 ///     data      none -> connecting -> up -+-> waiting -> (RegisterRequest that resumes) -> connecting ...
 ///
 /// - The POP says in RegisterResponse whether the data plane lives on (`resumed`) or with which token to open it.

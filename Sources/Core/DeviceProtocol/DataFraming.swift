@@ -1,4 +1,4 @@
-/// The first frame of a QUIC stream of the data plane, `[4-byte big-endian length][message]` (contract section 3).
+/// The first frame of a stream of the data plane: `[4-byte big-endian length][message]` (contract section 3).
 package enum DataFraming {
     /// What is over 4 KiB there is answered with 0x104.
     package static let maximumMessageBytes = 4_096

@@ -28,7 +28,7 @@ package enum DataEvent {
     case acknowledged
     /// A stream can be opened again.
     case creditGrew
-    /// It is gone, or never came to be; the application code of the peer's CONNECTION_CLOSE, if there was one.
+    /// It is gone, or never came to be; the application code of the peer's CONNECTION_CLOSE, if any.
     /// Its streams have been told before. The last event, also after `close`.
     case closed(code: UInt64?, String)
 }

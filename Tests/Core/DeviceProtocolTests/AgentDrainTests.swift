@@ -149,7 +149,7 @@ private let conn = ConnID(high: 1, low: 1)
 }
 
 @Suite struct AgentRandomTests {
-    /// Whatever happens in whatever order: conns are told at most once, deadlines move on, numbers don't collide.
+    /// Whatever happens in whatever order: conns are told once, and nothing happens after the end.
     @Test(arguments: 0..<300 as Range<UInt64>) func anyOrderOfEventsKeepsTheInvariants(seed: UInt64) {
         var agent = AgentHarness(["wss://a", "wss://b", "wss://c"], seed: seed)
         var random = SeededGenerator(seed: seed)
