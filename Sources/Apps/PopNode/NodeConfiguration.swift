@@ -137,7 +137,7 @@ extension NodeConfiguration {
         "device.auth": "none",
         "ingress.bind": "127.0.0.1", "ingress.port": 1_080, "ingress.auth": "none",
         "ingress.allow_private_targets": true,
-        "admin.bind": "127.0.0.1", "admin.port": 9_080,
+        "admin.bind": "127.0.0.1", "admin.port": 9_080, "admin.metrics_public": true,
     ]
 
     /// - Throws: every fault of the settings, each with its key.

@@ -60,6 +60,7 @@ struct NodeConfigurationTests {
         #expect(plain.device.authentication == .none)
         #expect(plain.ingress.authentication == .none)
         #expect(plain.ingress.allowPrivateTargets)
+        #expect(plain.admin.isMetricsPublic)
         #expect(plain.database.url == nil)
         #expect(plain.node.dataDirectory == "./.pop")
         #expect(plain.warnings == [])
