@@ -5,7 +5,8 @@ internal import Domain
 /// `ControlMessage` to protobuf bytes and back.
 ///
 /// Unknown fields are ignored, an unknown member of a oneof is `.unknown`, an unknown value of an enum is
-/// its `unspecified`. What a field may hold is the sessions' business; here only types and fixed sizes are checked.
+/// its `unspecified`. What a field may hold is the sessions' business; here only types and fixed sizes are
+/// checked.
 package enum ControlCodec {
     /// A ControlMessage is at most 64 KiB (contract section 2), which also bounds what decoding one may cost.
     package static let maximumMessageBytes = ControlFraming.maximumMessageBytes

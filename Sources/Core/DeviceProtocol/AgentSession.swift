@@ -8,7 +8,7 @@ internal import Domain
 ///                                                +-> over                       (data gone, or final)
 ///     data      none -> connecting -> up -+-> waiting -> (RegisterRequest that resumes) -> connecting ...
 ///
-/// - The POP says in RegisterResponse whether the data plane lives on (`resumed`) or with which token to open it.
+/// - The POP says in RegisterResponse whether the data plane lives on (`resumed`), or the token to open it.
 /// - A conn is dialled, then open; for each that was open exactly one ConnClosed goes out. It is held while
 ///   control is away and dropped when the POP has given another session.
 /// - How the session ended (`outcome`) tells ``AgentMachine`` where to go next; this type knows one POP only.
