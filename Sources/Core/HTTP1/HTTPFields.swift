@@ -170,7 +170,9 @@ package struct HTTPFields: Sendable {
             var end = start
             while end < value.upperBound, text[end] != Octets.comma { end += 1 }
             let element = trimmed(start..<end)
-            if element.count == token.count, matches(element.lowerBound, token) { return true }
+            if !element.isEmpty, element.count == token.count, matches(element.lowerBound, token) {
+                return true
+            }
             start = end + 1
         }
         return false

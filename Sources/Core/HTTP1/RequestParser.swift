@@ -37,6 +37,9 @@ package struct RequestParser: ~Copyable {
     /// The most content of the current request; may be set anew after each `head`.
     package var bodyBound: Int
 
+    /// ` HTTP/1.1`, which ends a request line.
+    private static let versionBytes = 9
+
     private let limits: HTTPLimits
     private var state = State.start
     private var octets: [UInt8] = []
@@ -164,13 +167,13 @@ package struct RequestParser: ~Copyable {
                 guard octet != Octets.space else { throw .malformedRequestLine }
                 state = .target
             case .target:
-                let stop = min(input.count, limits.requestLineBytes - base)
+                let limit = limits.requestLineBytes - Self.versionBytes - base
+                let stop = min(input.count, limit)
                 while position < stop, isTarget(input[position]) { position += 1 }
-                if position == stop {
-                    guard stop == input.count else { throw .targetTooLong }
-                    return false
+                guard position < input.count else { return false }
+                guard input[position] == Octets.space else {
+                    throw isTarget(input[position]) ? .targetTooLong : .malformedTarget
                 }
-                guard input[position] == Octets.space else { throw .malformedTarget }
                 targetEnd = position + base
                 versionIndex = 0
                 state = .version
