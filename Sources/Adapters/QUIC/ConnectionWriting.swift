@@ -122,7 +122,7 @@ extension QUICConnection {
         switch size {
         case CQ_WRITE_MORE:
             isPacketOpen = true
-            return .again
+            return written.taken < unsent ? finishWithoutStreams(library, batch, &written, now) : .again
         case CQ_STREAM_BLOCKED:
             if cq_stream_credit_left(library, stream.id) > 0 {
                 // The connection's credit is used up: no stream can go on, and the next turn tries again.

@@ -72,6 +72,7 @@ extension QUICEndpoint {
                 configuration.applicationProtocol, receivePath, &initial, &ours, original, token)
         }
         guard let library else {
+            connection.dropTimer()
             metrics.packetsDropped &+= 1
             return
         }

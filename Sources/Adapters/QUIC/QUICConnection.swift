@@ -68,6 +68,7 @@ package final class QUICConnection {
     // Places in the endpoint's lists.
     var isTouched = false
     var isScheduled = false
+    var isWaiting = false
 
     // Streams with something to send, as a ring of their own; the head has its turn.
     unowned(unsafe) var firstSender: QUICStream?
@@ -117,7 +118,8 @@ package final class QUICConnection {
         self.sourceConnectionID = sourceConnectionID.bytes
         connectionIDs = [sourceConnectionID]
         self.credentials = credentials
-        timer = endpoint.loop.makeTimer { [unowned(unsafe) self] in timerFired() }
+        // A cycle, so that a timer that is due can't outlive the connection; `dropTimer` breaks it.
+        timer = endpoint.loop.makeTimer { self.timerFired() }
     }
 
     deinit {
@@ -153,6 +155,9 @@ package final class QUICConnection {
         guard let library, phase == .open else { return 0 }
         return cq_datagram_limit(library)
     }
+
+    /// Datagrams that wait to be sent.
+    package var queuedDatagrams: Int { datagrams?.count ?? 0 }
 
     // MARK: Commands
 
@@ -324,6 +329,7 @@ package final class QUICConnection {
     }
 
     private func timerFired() {
+        guard phase != .gone else { return }
         guard let library else {
             endpoint.forget(self)
             return

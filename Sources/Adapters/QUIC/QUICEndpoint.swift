@@ -98,11 +98,15 @@ package final class QUICEndpoint {
         to peer: SocketAddress, verification: QUICPeerVerification, delegate: any QUICConnectionDelegate
     ) throws(QUICError) -> QUICConnection {
         guard !isClosed, isToBeClosed == nil else { throw .endpointClosed }
+        guard peer.ip.isIPv6 == localAddress.ip.isIPv6 else { throw .otherAddressFamily }
         let scid = makeConnectionID()
         let connection = QUICConnection(
             endpoint: self, isServer: false, peer: peer, sourceConnectionID: scid,
             credentials: verification.trust)
-        guard let library = newClient(connection, peer, scid, verification) else { throw .outOfMemory }
+        guard let library = newClient(connection, peer, scid, verification) else {
+            connection.dropTimer()
+            throw .outOfMemory
+        }
         connection.library = library
         connection.delegate = delegate
         route(scid, to: connection)
@@ -197,13 +201,15 @@ package final class QUICEndpoint {
 
     /// Gives the connection a turn when the socket takes packets again.
     func waitForSocket(_ connection: QUICConnection) {
+        guard !connection.isWaiting else { return }
+        connection.isWaiting = true
         waiting.append(connection)
     }
 
     private func scheduleFlush() {
         guard !isFlushScheduled else { return }
         isFlushScheduled = true
-        loop.atEndOfBatch { [unowned(unsafe) self] in runScheduled() }
+        loop.atEndOfBatch { self.runScheduled() }
     }
 
     private func runScheduled() {
@@ -454,6 +460,15 @@ extension QUICEndpoint {
     private func wakeWaiting() {
         let connections = waiting
         waiting = []
-        for connection in connections where connection.library != nil { schedule(connection) }
+        for connection in connections {
+            connection.isWaiting = false
+            if connection.library != nil { schedule(connection) }
+        }
+    }
+}
+
+extension IPAddress {
+    fileprivate var isIPv6: Bool {
+        if case .v6 = self { true } else { false }
     }
 }

@@ -44,6 +44,8 @@ package enum QUICError: Error, Sendable, Hashable, CustomStringConvertible {
     case credentials(String)
     case outOfMemory
     case endpointClosed
+    /// The peer is IPv6 and the socket IPv4, or the other way round.
+    case otherAddressFamily
 
     package var description: String {
         switch self {
@@ -51,6 +53,7 @@ package enum QUICError: Error, Sendable, Hashable, CustomStringConvertible {
         case .credentials(let text): "QUIC credentials: \(text)"
         case .outOfMemory: "QUIC: out of memory"
         case .endpointClosed: "QUIC: the endpoint is closed"
+        case .otherAddressFamily: "QUIC: the socket is of another address family"
         }
     }
 }
