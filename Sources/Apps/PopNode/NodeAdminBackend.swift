@@ -44,10 +44,11 @@ final class NodeAdminBackend: AdminBackend {
     /// A node without its database goes on serving those it knows, so that check only informs.
     var readiness: [ReadinessCheck] {
         let health = store.health
+        // Until the database has answered or refused once, nobody can tell what this node would serve.
+        let isStarting = !health.isConnected && health.failure == nil
+        let phase = plane.isStopping ? "the node is stopping" : isStarting ? "the node is starting" : ""
         return [
-            ReadinessCheck(
-                name: "running", isPassing: !plane.isStopping, isRequired: true,
-                detail: plane.isStopping ? "the node is stopping" : ""),
+            ReadinessCheck(name: "running", isPassing: phase.isEmpty, isRequired: true, detail: phase),
             ReadinessCheck(
                 name: "eligible", isPassing: plane.nodeState == .active, isRequired: true,
                 detail: "the node is \(plane.nodeState.rawValue)"),
