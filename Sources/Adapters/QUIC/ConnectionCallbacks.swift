@@ -3,7 +3,7 @@ internal import CQUIC
 internal import Domain
 
 extension QUICConnection {
-    /// The functions that the library calls; `connection` and `stream` are unretained references. The hot ones
+    /// The functions that the library calls; both contexts are unretained references. The hot ones
     /// take no reference of their own: the endpoint holds the connection, and the connection its streams,
     /// until the library has returned.
     nonisolated(unsafe) static let callbacks: UnsafePointer<cq_callbacks> = {

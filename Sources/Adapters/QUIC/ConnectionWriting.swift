@@ -63,7 +63,7 @@ extension QUICConnection {
     }
 
     /// What a paced connection may send at once: the library's quantum of at most 64 KiB, or, at rates where
-    /// that is gone in a fraction of a timer's precision, what takes half a millisecond.
+    /// that is gone in a fraction of a millisecond, what a millisecond takes.
     private func pacedBurst(_ library: OpaquePointer) -> Int {
         let quantum = min(cq_send_quantum(library), QUICLimits.bytesPerTurn)
         guard quantum >= 60_000 else { return quantum }
@@ -71,7 +71,7 @@ extension QUICConnection {
         cq_get_info(library, &info)
         // The window is about twice what is in flight at the estimated rate.
         let rate = Double(info.congestion_window) / Double(max(1, 2 * info.smoothed_rtt))
-        return max(quantum, min(Int(min(rate * 500_000, 1e9)), QUICLimits.bytesPerPacedTurn))
+        return max(quantum, min(Int(min(rate * 1_000_000, 1e9)), QUICLimits.bytesPerPacedTurn))
     }
 
     private func append(_ size: Int, _ written: cq_written, to batch: PacketBatch) {
@@ -87,7 +87,7 @@ extension QUICConnection {
         if batch.isComplete { endpoint.flush() }
     }
 
-    /// Asks the library for the next packet: a datagram first, then the stream whose turn it is, then whatever
+    /// Asks the library for the next packet: a datagram first, then the stream whose turn it is, then what
     /// the library itself has to say.
     @inline(__always)
     private func writeNext(

@@ -3,7 +3,7 @@ internal import CQUIC
 package import Domain
 internal import EventLoop
 
-/// What happens on a ``QUICConnection``; all on the loop's thread. Any call into the API is allowed meanwhile.
+/// What happens on a ``QUICConnection``; all on the loop's thread. Any call into the API is allowed then.
 package protocol QUICConnectionDelegate: AnyObject {
     /// Client side: the handshake is complete and the peer is who it should be.
     func quicConnected(_ connection: QUICConnection)
@@ -20,9 +20,9 @@ package protocol QUICConnectionDelegate: AnyObject {
 
 /// One QUIC connection, of either role. Its endpoint holds it until it has ended.
 ///
-/// The library forbids most calls from inside its callbacks, and nothing may be freed there. So what a delegate
-/// asks for in a callback is noted and done when the library has returned (`settle`), once for each batch of
-/// packets:
+/// The library forbids most calls from inside its callbacks, and nothing may be freed there. So what a
+/// delegate asks for in a callback is noted and done when the library has returned (`settle`), once for each
+/// batch of packets:
 ///
 /// ```
 ///   packets in -> cq_read (callbacks: data, resets, acknowledgements)

@@ -66,8 +66,8 @@ private func loadCredentials(
     throw .credentials(String(decoding: bytes, as: UTF8.self))
 }
 
-/// What a client accepts as its peer: a certificate that verifies for `hostName` against `trust`, or one whose
-/// leaf has the pinned digest.
+/// What a client accepts as its peer: a certificate that verifies for `hostName` against `trust`, or one
+/// whose leaf has the pinned digest.
 package struct QUICPeerVerification {
     package var trust: QUICTrust
     /// A DNS name or an address literal; sent as the server name when it is a DNS name.

@@ -100,7 +100,8 @@ static int on_stream_limit(ngtcp2_conn *conn, uint64_t limit, void *user_data) {
     return 0;
 }
 
-static int on_datagram(ngtcp2_conn *conn, uint32_t flags, const uint8_t *data, size_t count, void *user_data) {
+static int on_datagram(ngtcp2_conn *conn, uint32_t flags, const uint8_t *data, size_t count,
+                       void *user_data) {
     (void)conn, (void)flags;
     SELF->callbacks->datagram(SELF->context, data, count);
     return 0;

@@ -77,8 +77,9 @@ static bool next_frame(struct cursor *cursor, cq_connection *connection) {
     case 0x10: case 0x12: case 0x13: case 0x14: case 0x16: case 0x17: case 0x19:
         return skip_numbers(cursor, 1);
     case 0x11: case 0x15: return skip_numbers(cursor, 2);
-    case 0x18: return skip_numbers(cursor, 2) && skip_bytes(cursor, 1) && skip_bytes(cursor, cursor->next[-1]) &&
-                      skip_bytes(cursor, 16);
+    case 0x18:
+        return skip_numbers(cursor, 2) && skip_bytes(cursor, 1) && skip_bytes(cursor, cursor->next[-1]) &&
+               skip_bytes(cursor, 16);
     case 0x1a: case 0x1b: return skip_bytes(cursor, 8);
     default: return false;
     }

@@ -88,15 +88,6 @@ bool cq_is_handshake_completed(cq_connection *connection) {
     return ngtcp2_conn_get_handshake_completed(connection->conn) != 0;
 }
 
-bool cq_in_closing_or_draining(cq_connection *connection) {
-#if CQ_NGTCP2_1
-    return ngtcp2_conn_in_closing_period(connection->conn) || ngtcp2_conn_in_draining_period(connection->conn);
-#else
-    return ngtcp2_conn_is_in_closing_period(connection->conn) ||
-           ngtcp2_conn_is_in_draining_period(connection->conn);
-#endif
-}
-
 void cq_set_keep_alive(cq_connection *connection, uint64_t interval) {
 #if CQ_NGTCP2_1
     ngtcp2_conn_set_keep_alive_timeout(connection->conn, interval == 0 ? UINT64_MAX : interval);
@@ -110,8 +101,8 @@ int cq_initiate_key_update(cq_connection *connection, uint64_t now) {
 }
 
 int cq_migrate(cq_connection *connection, const cq_path *path, uint64_t now) {
-    int result =
-        cq_result(connection, ngtcp2_conn_initiate_immediate_migration(connection->conn, &path->storage.path, now));
+    int error = ngtcp2_conn_initiate_immediate_migration(connection->conn, &path->storage.path, now);
+    int result = cq_result(connection, error);
     if (result != CQ_REFUSED && result != CQ_NO_CONNECTION_ID) return result;
     // The server sees the same packets from a new address, as after a NAT rebinding.
     ngtcp2_conn_set_local_addr(connection->conn, &path->storage.path.local);

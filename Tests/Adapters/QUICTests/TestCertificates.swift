@@ -1,4 +1,4 @@
-/// Self-signed P-256 certificates for pop.test and 127.0.0.1, valid for a hundred years, of use to tests only.
+/// Self-signed P-256 certificates for pop.test and 127.0.0.1, valid for a hundred years; for tests only.
 enum TestCertificates {
     static let oneCertificate = Array(
         """

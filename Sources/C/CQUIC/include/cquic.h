@@ -230,7 +230,6 @@ uint64_t cq_stream_credit_left(cq_connection *connection, int64_t id);
 uint64_t cq_stream_loss_count(cq_connection *connection, int64_t id);
 
 bool cq_is_handshake_completed(cq_connection *connection);
-bool cq_in_closing_or_draining(cq_connection *connection);
 void cq_set_keep_alive(cq_connection *connection, uint64_t interval);
 int cq_initiate_key_update(cq_connection *connection, uint64_t now);
 /// Moves the connection to a new local address: with a fresh connection id and path validation when the
