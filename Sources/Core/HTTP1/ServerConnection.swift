@@ -172,7 +172,7 @@ package struct ServerConnection: ~Copyable {
         unanswered -= 1
         if !persists {
             gate = .shut
-        } else if gate == .switching {
+        } else if gate == .switching, unanswered == 0 {
             gate = isStopping ? .shut : .open
         }
         if isStopping, reading != .content, parser.isIdle { gate = .shut }

@@ -74,6 +74,16 @@ import Testing
         #expect(machine.feed(Self.request).events == ["head", "end"])
     }
 
+    @Test func anAnswerBeforeAnUpgradeDoesNotOpenTheWayBehindIt() {
+        let machine = self.machine()
+        let upgrade = "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+        #expect(machine.feed(Self.request + upgrade + "raw").rest == 3)
+        machine.answered(persists: true, now: Self.at(1))
+        #expect(!machine.takesInput)
+        machine.answered(persists: true, now: Self.at(2))
+        #expect(machine.takesInput)
+    }
+
     @Test func nothingIsReadBehindAFaultOrARequestThatCloses() {
         let machine = self.machine()
         let close = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
