@@ -50,13 +50,13 @@ package enum HTTPClientError: Error {
 
 /// One request and its response over one stream, which it closes afterwards unless it is handed over.
 ///
-/// The loop holds the client by its stream until `completion` has been called, which happens exactly once, never inside
-/// `send`.
+/// The loop holds the client by its stream until `completion` has been called, which happens exactly
+/// once, never inside `send`.
 package final class HTTPClient: ByteStreamHandler {
     package enum Outcome {
         case response(HTTPClientResponse)
-        /// After 101 to a request with Upgrade, or 2xx to CONNECT: the stream has no handler until the caller sets one,
-        /// and `received` came behind the head.
+        /// After 101 to a request with Upgrade, or 2xx to CONNECT: the stream has no handler until the
+        /// caller sets one, and `received` came behind the head.
         case switched(HTTPResponseHead, any ByteStream, received: [UInt8])
     }
 
@@ -64,9 +64,10 @@ package final class HTTPClient: ByteStreamHandler {
         package var limits = HTTPLimits()
         /// The most content that is taken, streamed or not.
         package var bodyBytes = 16_777_216
-        /// The longest time without an octet from the server, the connection's making included. Nil for a stream of
-        /// events, once its head is there.
+        /// The longest time without an octet from the server until the head is there, the connection's
+        /// making included.
         package var responseTimeout: Duration = .seconds(30)
+        /// The same for the content; nil for a stream of events, which may be silent for long.
         package var streamTimeout: Duration? = .seconds(30)
         /// Called with the head of the final response, before its content.
         package var onHead: ((HTTPResponseHead) -> Void)?
@@ -89,7 +90,8 @@ package final class HTTPClient: ByteStreamHandler {
 
     /// A client that sends `request` when `makeStream`'s stream is open.
     ///
-    /// - Parameter makeStream: makes the stream, connecting or open-and-not-yet-told, with the client as its handler.
+    /// - Parameter makeStream: makes the stream, connecting or open-and-not-yet-told, with the client as
+    ///   its handler.
     package static func send(
         _ request: HTTPClientRequest, on loop: EventLoop, configuration: Configuration = Configuration(),
         over makeStream: (any ByteStreamHandler) throws -> any ByteStream,
@@ -163,6 +165,7 @@ package final class HTTPClient: ByteStreamHandler {
                     return
                 case .head(let head, _):
                     self.head = head
+                    checkTime()
                     configuration.onHead?(head)
                 case .switched(let head):
                     let received = Array(input[position...])
@@ -230,14 +233,18 @@ package final class HTTPClient: ByteStreamHandler {
     }
 
     private func armTimer() {
-        let timer = loop.makeTimer { [weak self] in self?.timerFired() }
+        let timer = loop.makeTimer { [weak self] in self?.checkTime() }
         self.timer = timer
         timer.arm(at: lastProgress + configuration.responseTimeout)
     }
 
-    private func timerFired() {
+    /// Looks at the limit of what is awaited now, and arms the timer for it.
+    private func checkTime() {
         let limit = head == nil ? configuration.responseTimeout : configuration.streamTimeout
-        guard let limit else { return }
+        guard let limit else {
+            timer?.cancel()
+            return
+        }
         let deadline = lastProgress + limit
         if deadline <= loop.now {
             fail(.timedOut)

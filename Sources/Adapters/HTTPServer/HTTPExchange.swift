@@ -2,8 +2,8 @@ internal import HTTP1
 
 /// One request's place in its connection's queue, and what has been said in answer to it.
 ///
-/// The responder and the connection share it: the responder may be dropped, and the connection may end, before the
-/// other.
+/// The responder and the connection share it: the responder may be dropped, and the connection may end,
+/// before the other.
 final class HTTPExchange {
     enum State {
         case waiting

@@ -3,8 +3,8 @@ package import HTTP1
 
 /// Answers one request, whole or in pieces, now or later; on the loop's thread.
 ///
-/// Answers go out in the order of the requests: what is answered early waits in memory. After the client is gone every
-/// call does nothing.
+/// Answers go out in the order of the requests: what is answered early waits in memory. After the client
+/// is gone every call does nothing.
 package final class HTTPResponder {
     private let exchange: HTTPExchange
 
@@ -46,8 +46,8 @@ package final class HTTPResponder {
 
     /// Sends the head; the content follows by `write` and `end`.
     ///
-    /// - Parameter contentLength: nil when it is not known: then the content is chunked, or ended by the close for a
-    ///   client of HTTP/1.0.
+    /// - Parameter contentLength: nil when it is not known: then the content is chunked, or ended by the
+    ///   close for a client of HTTP/1.0.
     package func start(_ head: HTTPResponseHead, contentLength: Int? = nil) {
         guard case .waiting = exchange.state else { return }
         exchange.connection?.start(exchange, head, length: contentLength)
@@ -65,7 +65,8 @@ package final class HTTPResponder {
         exchange.connection?.end(exchange, trailers: trailers)
     }
 
-    /// Bytes of this response that the client's kernel has not taken; a writer in pieces stops at a bound of its own.
+    /// Bytes of this response that the client's kernel has not taken; a writer in pieces stops at a bound
+    /// of its own.
     package var bufferedBytes: Int {
         exchange.pending.count + (exchange.connection?.stream?.bufferedBytes ?? 0)
     }
@@ -88,7 +89,8 @@ package final class HTTPResponder {
 
     /// Sends 101 with `head`'s fields (Connection is added), or a 2xx to CONNECT, and hands the stream over.
     ///
-    /// - Returns: nil when the client is gone, or when the request offered no upgrade: then it is answered 400.
+    /// - Returns: nil when the client is gone, or when the request offered no upgrade: then it is
+    ///   answered 400.
     package func upgrade(_ head: HTTPResponseHead) -> Upgraded? {
         guard case .waiting = exchange.state, let connection = exchange.connection else { return nil }
         guard exchange.maySwitch else {

@@ -4,8 +4,8 @@ internal import HTTP1
 
 /// One connection of an ``HTTPServer``: carries bytes between its stream, the machine and the exchanges.
 ///
-/// Between requests it owns no buffer: output is collected in one that the server lends for the length of an event, and
-/// input is kept only when it can't be read yet.
+/// Between requests it owns no buffer: output is collected in one that the server lends for the length of
+/// an event, and input is kept only when it can't be read yet.
 final class HTTPServerConnection: ByteStreamHandler {
     private(set) var stream: (any ByteStream)?
 

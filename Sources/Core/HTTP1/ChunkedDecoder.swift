@@ -5,8 +5,9 @@
 ///                                            --LF (size 0)--> trailers --> done
 /// ```
 ///
-/// Refused with 400 though some readers take it: white space around sizes and extensions, sizes above 8 digits,
-/// empty extensions, bare CR or LF, and trailers that would change framing, routing or authorization.
+/// Refused with 400 though some readers take it: white space around sizes and extensions, sizes above 8
+/// digits, empty extensions, bare CR or LF, and trailers that would change framing, routing or
+/// authorization.
 struct ChunkedDecoder {
     enum Event: Equatable {
         case needMore
@@ -173,7 +174,8 @@ struct ChunkedDecoder {
         return isComplete
     }
 
-    /// The trailer fields; the ones of RFC 9110 section 6.5.1 that would change what was already acted on are refused.
+    /// The trailer fields; the ones of RFC 9110 section 6.5.1 that would change what was already acted on
+    /// are refused.
     private mutating func takeTrailers() throws(HTTPFault) -> HTTPFields {
         let fields = HTTPFields(octets: trailerOctets, lines: trailers?.lines ?? [])
         state = .done

@@ -5,8 +5,8 @@
 ///   lineStart --CR--> sectionEnd --LF--> done
 /// ```
 ///
-/// Every octet is looked at once. The scanner keeps no text: it notes where names and values lie in the octets that
-/// its owner collects, `base` being what an index of the input is added to.
+/// Every octet is looked at once. The scanner keeps no text: it notes where names and values lie in the
+/// octets that its owner collects, `base` being what an index of the input is added to.
 struct FieldSectionScanner {
     private enum State {
         case lineStart

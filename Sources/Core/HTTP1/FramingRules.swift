@@ -1,7 +1,7 @@
 /// What the fields of a head say about the message's length and the connection.
 ///
-/// The rules of RFC 9112 sections 6 and 9.3, without the leniencies: what two readers could take differently is
-/// refused.
+/// The rules of RFC 9112 sections 6 and 9.3, without the leniencies: what two readers could take
+/// differently is refused.
 struct FramingRules {
     private(set) var contentLength: Int?
     private(set) var isChunked = false
@@ -116,8 +116,8 @@ struct FramingRules {
         }
     }
 
-    /// Digits alone, as every sender writes them: no sign, list, leading zero, or white space but the one space
-    /// after the colon. 18 digits are above any bound and still fit.
+    /// Digits alone, as every sender writes them: no sign, list, leading zero, or white space but the one
+    /// space after the colon. 18 digits are above any bound and still fit.
     private static func readContentLength(
         _ fields: HTTPFields, _ line: HTTPFields.Line
     ) throws(HTTPFault) -> Int {
@@ -143,8 +143,8 @@ struct FramingRules {
             isChunked = true
             return
         }
-        // One coding that is not chunked, or others before a last chunked, is a coding that isn't supported; all
-        // else leaves the length open.
+        // One coding that is not chunked, or others before a last chunked, is a coding that isn't
+        // supported; all else leaves the length open.
         transferEncodingFault = .unsupportedTransferEncoding
         let text = fields.octets.span
         let end = line.value.upperBound

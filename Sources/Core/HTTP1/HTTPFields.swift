@@ -1,8 +1,8 @@
 /// The field lines of a message in their order (RFC 9110 section 5); names compare without case.
 ///
-/// All names and values lie in one array of octets, which a parsed head shares with its target, and a line is
-/// five numbers: reading a head costs two allocations however many lines it has. Values are octets; as text they
-/// are read as UTF-8, with what isn't UTF-8 replaced.
+/// All names and values lie in one array of octets, which a parsed head shares with its target, and a
+/// line is five numbers: reading a head costs two allocations however many lines it has. Values are
+/// octets; as text they are read as UTF-8, with what isn't UTF-8 replaced.
 package struct HTTPFields: Sendable {
     struct Line: Sendable {
         var nameStart: UInt32
@@ -106,8 +106,9 @@ package struct HTTPFields: Sendable {
 
     /// Adds a line at the end.
     ///
-    /// A name that is not a token is a mistake of this program and is dropped; octets that a value may not hold
-    /// (CR, LF, NUL and other controls) become spaces, so that text taken from a peer can't end the line.
+    /// A name that is not a token is a mistake of this program and is dropped; octets that a value may
+    /// not hold (CR, LF, NUL and other controls) become spaces, so that text taken from a peer can't end
+    /// the line.
     package mutating func append(_ name: String, _ value: String) {
         let nameCount = name.utf8.count
         guard nameCount > 0, name.utf8.allSatisfy(Octets.isToken) else {

@@ -5,9 +5,10 @@
 ///     ^ empty lines                                 \______________/
 /// ```
 ///
-/// `next` is called until it says `needMore`. What it gives does not depend on how the input was cut. After a fault
-/// the connection has no further meaning: `next` throws the same fault for ever. Whoever takes the connection over
-/// after an upgrade or CONNECT stops calling at the request's `end`; what lies behind `position` is no HTTP.
+/// `next` is called until it says `needMore`. What it gives does not depend on how the input was cut.
+/// After a fault the connection has no further meaning: `next` throws the same fault for ever. Whoever
+/// takes the connection over after an upgrade or CONNECT stops calling at the request's `end`; what lies
+/// behind `position` is no HTTP.
 package struct RequestParser: ~Copyable {
     package enum Event: Equatable {
         /// All input is consumed.

@@ -18,8 +18,8 @@ package struct RequestTarget: Sendable {
     private let pathRange: Range<Int>
     private let queryRange: Range<Int>?
 
-    /// Parses `octets[range]` as the target of a request with `method`; nil when it has none of the four forms or
-    /// one that the method can't have.
+    /// Parses `octets[range]` as the target of a request with `method`; nil when it has none of the four
+    /// forms or one that the method can't have.
     init?(_ octets: [UInt8], _ range: Range<Int>, method: HTTPMethod) {
         guard let first = range.isEmpty ? nil : octets[range.lowerBound] else { return nil }
         let text = octets.span
@@ -81,10 +81,11 @@ package struct RequestTarget: Sendable {
     /// The query as it was sent, without "?"; nil when there is no "?".
     package var query: String? { queryRange.map(string) }
 
-    /// The segments of the path between its slashes, each percent-decoded: `/v1/a%2Fb` is `["v1", "a/b"]`, `/` is
-    /// `[""]`, and `/a/` is `["a", ""]`.
+    /// The segments of the path between its slashes, each percent-decoded: `/v1/a%2Fb` is `["v1",
+    /// "a/b"]`, `/` is `[""]`, and `/a/` is `["a", ""]`.
     ///
-    /// Nil when a segment does not decode to UTF-8 or holds a control character. Dot segments are left as they are.
+    /// Nil when a segment does not decode to UTF-8 or holds a control character. Dot segments are left as
+    /// they are.
     package var pathSegments: [String]? {
         guard form == .origin || form == .absolute else { return nil }
         guard !pathRange.isEmpty else { return [""] }
@@ -100,8 +101,8 @@ package struct RequestTarget: Sendable {
         }
     }
 
-    /// The `name=value` pairs of the query in order, decoded as forms are ("+" is a space); no "=" is an empty
-    /// value. Nil when one does not decode to UTF-8 or holds a control character.
+    /// The `name=value` pairs of the query in order, decoded as forms are ("+" is a space); no "=" is an
+    /// empty value. Nil when one does not decode to UTF-8 or holds a control character.
     package var queryPairs: [(name: String, value: String)]? {
         guard let queryRange else { return [] }
         var pairs: [(name: String, value: String)] = []
@@ -206,8 +207,8 @@ extension RequestTarget: Equatable, CustomStringConvertible {
 
 /// `host[:port]` as a Host field, an absolute target or CONNECT writes it (RFC 3986 section 3.2).
 ///
-/// Narrower than the RFC: a name is letters, digits, "-", ".", "_" and "~"; the other characters that a registered
-/// name could hold occur in no host and serve to be read differently by the next hop.
+/// Narrower than the RFC: a name is letters, digits, "-", ".", "_" and "~"; the other characters that a
+/// registered name could hold occur in no host and serve to be read differently by the next hop.
 enum Authority {
     static func isValid(_ text: Span<UInt8>, _ range: Range<Int>) -> Bool {
         guard let port = hostEnd(text, range) else { return false }

@@ -1,7 +1,7 @@
 /// Writes responses (RFC 9112 sections 4, 6 and 7.1); the framing and connection fields are its own.
 ///
-/// A handler's Content-Length, Transfer-Encoding, Connection, Keep-Alive and Date are left out: there is one place that
-/// knows how long the message is and whether the connection goes on.
+/// A handler's Content-Length, Transfer-Encoding, Connection, Keep-Alive and Date are left out: there is
+/// one place that knows how long the message is and whether the connection goes on.
 package struct ResponseEncoder: Sendable {
     /// What of the request decides about the response's form.
     package struct Request: Sendable, Hashable {
@@ -33,8 +33,8 @@ package struct ResponseEncoder: Sendable {
     ///   - length: of the content; nil when it is not known yet. A response to HEAD tells it too.
     ///   - keepsAlive: whether another request may follow.
     ///   - date: an IMF-fixdate.
-    /// - Returns: how to write the content. A response of unknown length to a 1.0 client ends with the connection:
-    ///   then `keepsAlive` is set to false.
+    /// - Returns: how to write the content. A response of unknown length to a 1.0 client ends with the
+    ///   connection: then `keepsAlive` is set to false.
     package static func encode(
         _ head: HTTPResponseHead, to request: Request, length: Int?, keepsAlive: inout Bool, date: [UInt8],
         into output: inout [UInt8]

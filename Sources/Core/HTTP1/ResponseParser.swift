@@ -1,7 +1,7 @@
 /// Reads the response to one request, from pieces of any size (RFC 9112 sections 4 and 6).
 ///
-/// Interim responses are skipped. After `switched` the rest of the input belongs to the protocol of Upgrade or to the
-/// tunnel; `finish` tells what the server's FIN means.
+/// Interim responses are skipped. After `switched` the rest of the input belongs to the protocol of
+/// Upgrade or to the tunnel; `finish` tells what the server's FIN means.
 package struct ResponseParser: ~Copyable {
     package enum Event: Equatable {
         case needMore
@@ -56,7 +56,8 @@ package struct ResponseParser: ~Copyable {
     /// Whether a close by the server would end the response in order.
     package var endsWithClose: Bool { state == .untilClose || state == .ended }
 
-    /// Reads on from `position`, which moves behind what was read; call it until `needMore`, `switched` or `end`.
+    /// Reads on from `position`, which moves behind what was read; call it until `needMore`, `switched`
+    /// or `end`.
     package mutating func next(
         _ input: Span<UInt8>, _ position: inout Int
     ) throws(HTTPFault) -> Event {

@@ -13,9 +13,9 @@ package import Domain
 ///   idle and requests unanswered: no limit of ours; output not taken: write limit, then abort
 /// ```
 ///
-/// Reading stops, so that the peer feels it, with `requestsInFlight` requests unanswered and after a request that may
-/// end HTTP on this connection (Upgrade, CONNECT), until it is answered. After a fault, a request that asked to close,
-/// and with the connection stopping no further request is read.
+/// Reading stops, so that the peer feels it, with `requestsInFlight` requests unanswered and after a
+/// request that may end HTTP on this connection (Upgrade, CONNECT), until it is answered. After a fault,
+/// a request that asked to close, and with the connection stopping no further request is read.
 package struct ServerConnection: ~Copyable {
     /// The time that a peer has for each thing.
     package struct TimeLimits: Sendable, Hashable {
@@ -32,7 +32,8 @@ package struct ServerConnection: ~Copyable {
     }
 
     package enum Event: Equatable {
-        /// All input that may be read now is consumed; when `position` is not at its end, the rest has to wait.
+        /// All input that may be read now is consumed; when `position` is not at its end, the rest has to
+        /// wait.
         case pause
         case head(HTTPRequestHead)
         case body(Range<Int>)

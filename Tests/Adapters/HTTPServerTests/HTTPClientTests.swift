@@ -107,6 +107,36 @@ import Testing
         #expect(bench.run { held.first?.isCancelled == true })
     }
 
+    @Test func aSilentStreamOfEventsIsNotGivenUpButOtherContentIs() throws {
+        var held: [HTTPResponder] = []
+        let bench = try Bench { _, responder in
+            responder.start(HTTPResponseHead(.ok))
+            held.append(responder)
+        }
+        var configuration = HTTPClient.Configuration()
+        configuration.responseTimeout = .milliseconds(100)
+        configuration.streamTimeout = nil
+        var wasSilent = false
+        let timer = bench.loop.makeTimer {
+            wasSilent = true
+            held.first?.end()
+        }
+        configuration.onHead = { _ in timer.arm(at: bench.loop.now + .milliseconds(200)) }
+        let request = HTTPClientRequest(target: "/", host: "x")
+        guard case .success = send(request, to: bench, configuration: configuration) else {
+            Issue.record("given up")
+            return
+        }
+        #expect(wasSilent)
+        configuration.onHead = nil
+        configuration.responseTimeout = .seconds(60)
+        configuration.streamTimeout = .milliseconds(60)
+        guard case .failure(.timedOut) = send(request, to: bench, configuration: configuration) else {
+            Issue.record("not given up")
+            return
+        }
+    }
+
     @Test func nobodyListeningIsAConnectionError() throws {
         let bench = try Bench(answer: echoPath)
         bench.server.stopAccepting()

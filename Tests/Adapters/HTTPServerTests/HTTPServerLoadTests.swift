@@ -8,7 +8,8 @@ import Testing
 
 /// The server under mixed orders, slow peers and TLS.
 @Suite struct HTTPServerLoadTests {
-    /// Requests in random pieces, answered in random order, whole or in pieces: every response comes once, in order.
+    /// Requests in random pieces, answered in random order, whole or in pieces: every response comes
+    /// once, in order.
     @Test func answersInAnyOrderComeOutInTheOrderOfTheRequests() throws {
         let seed =
             ProcessInfo.processInfo.environment["POP_TEST_SEED"].flatMap(UInt64.init)

@@ -66,7 +66,8 @@ import Testing
 
     // MARK: Properties
 
-    /// Random mutations of the corpora never crash, mean the same in any pieces, and never give more than came in.
+    /// Random mutations of the corpora never crash, mean the same in any pieces, and never give more than
+    /// came in.
     @Test func anyOctetsAreReadTheSameHoweverTheyArrive() {
         let seed =
             ProcessInfo.processInfo.environment["POP_TEST_SEED"].flatMap(UInt64.init)
