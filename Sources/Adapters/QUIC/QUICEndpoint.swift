@@ -263,9 +263,9 @@ extension QUICEndpoint: ReadinessHandler {
             var offset = 0
             let total = Int(slot.count)
             let segment = max(1, Int(slot.segment_size))
+            metrics.packetsReceived &+= UInt64((total + segment - 1) / segment)
             while offset < total {
                 let count = min(segment, total - offset)
-                metrics.packetsReceived &+= 1
                 dispatch(
                     bytes.assumingMemoryBound(to: UInt8.self) + offset, count, slot, ecn: slot.ecn, now: now)
                 offset += count
