@@ -9,7 +9,9 @@ struct TextTests {
 
     @Test func linesAndFilesAreShort() throws {
         for file in try SourceTree.swiftSources() + SourceTree.swiftTests()
-        where !file.path.hasSuffix("EmbeddedMigrations.swift") && !file.path.hasSuffix("EmbeddedOpenAPI.swift") {
+        where !file.path.hasSuffix("EmbeddedMigrations.swift")
+            && !file.path.hasSuffix("EmbeddedOpenAPI.swift")
+        {
             #expect(file.lines.count <= Self.longestFile, "\(file.path) has \(file.lines.count) lines")
             for (index, line) in file.lines.enumerated() where line.count > Self.longestLine {
                 // A literal that can't be broken, such as a URL or a test vector, stands alone on its line.
@@ -31,7 +33,9 @@ struct TextTests {
     }
 
     @Test func nothingTrapsOnPurpose() throws {
-        let banned = ["try!", "fatalError(", " as! ", "DispatchQueue", "Thread.sleep", "Task.sleep", "usleep("]
+        let banned = [
+            "try!", "fatalError(", " as! ", "DispatchQueue", "Thread.sleep", "Task.sleep", "usleep(",
+        ]
         for file in try SourceTree.swiftSources() {
             for (number, text) in file.code {
                 for word in banned {

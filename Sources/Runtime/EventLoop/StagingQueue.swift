@@ -59,7 +59,8 @@ package struct StagingQueue: ~Copyable {
                 tail = 0
             }
             let piece = min(rest.count, ChunkPool.chunkBytes - tail)
-            (chunks[chunks.count - 1] + tail).copyMemory(from: rest.baseAddress!, byteCount: piece)
+            UnsafeMutableRawBufferPointer(start: chunks[chunks.count - 1] + tail, count: piece)
+                .copyMemory(from: UnsafeRawBufferPointer(rebasing: rest[..<piece]))
             tail += piece
             count += piece
             rest = UnsafeRawBufferPointer(rebasing: rest[piece...])

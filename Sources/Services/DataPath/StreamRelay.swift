@@ -114,7 +114,8 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
 
     /// Ends both sides at once: RST to the socket, RESET_STREAM and STOP_SENDING to the stream.
     package func close(_ reason: CloseReason) {
-        end(.closed(reason), streamCode: reason == .admin ? DataPlaneError.closedByAdmin : DataPlaneError.streamCancelled)
+        let code = reason == .admin ? DataPlaneError.closedByAdmin : DataPlaneError.streamCancelled
+        end(.closed(reason), streamCode: code)
     }
 
     /// Ends a relay that has no stream: sends `reply`, then FIN, and closes when the peer has, or soon.
@@ -278,7 +279,9 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
 
     private func armIdleTimer() {
         guard let idleTimeout, !hasEnded else { return }
-        let timer = idleTimer ?? loop.makeTimer { [weak self] in self?.checkIdle() }
+        // A weak reference would make each retain and release of the relay take the slow path for good; the timer
+        // is cancelled before the relay goes.
+        let timer = idleTimer ?? loop.makeTimer { [unowned self] in checkIdle() }
         idleTimer = timer
         timer.arm(at: lastActivity + idleTimeout)
     }

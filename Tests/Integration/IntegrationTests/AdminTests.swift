@@ -17,7 +17,9 @@ import Testing
         }
         let client = try fixture.connect(to: server.port)
         try client.write("some bytes")
-        try fixture.wait("the conn is listed as open") { try fixture.conns().first?["state"] as? String == "open" }
+        try fixture.wait("the conn is listed as open") {
+            try fixture.conns().first?["state"] as? String == "open"
+        }
         let conn = try #require(try fixture.conns().first)
         #expect(conn["device_id"] as? String == "d1")
         #expect(conn["target"] as? String == "127.0.0.1:\(server.port)")

@@ -96,7 +96,9 @@ final class Fixture {
         let pause = DispatchSemaphore(value: 0)
         while try !condition() {
             guard Date() < limit else {
-                let logs = ([node].compactMap { $0 } + devices.values).map { String($0.logText.suffix(4_000)) }
+                let logs = ([node].compactMap { $0 } + devices.values).map {
+                    String($0.logText.suffix(4_000))
+                }
                 throw TimedOut(what: what, logs: logs.joined(separator: "\n----\n"))
             }
             _ = pause.wait(timeout: .now() + .milliseconds(20))
