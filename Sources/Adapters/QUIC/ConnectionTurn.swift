@@ -58,7 +58,12 @@ extension QUICConnection {
     }
 
     /// Tells the delegates what was put off, then ends or writes.
-    func settle() {
+    ///
+    /// - Parameter afterPackets: packets brought this turn. When they left nothing to send but
+    ///   acknowledgements, those wait a little: a batch of packets rarely comes alone, and each packet of ours
+    ///   wakes the peer.
+    func settle(afterPackets: Bool = false) {
+        let hasControl = !shutdowns.isEmpty || !stoppedStreams.isEmpty
         if isTLSToBeFreed, let library {
             isTLSToBeFreed = false
             cq_free_tls(library)
@@ -78,6 +83,9 @@ extension QUICConnection {
         tellConnection()
         if let pendingEnd {
             terminate(pendingEnd)
+        } else if afterPackets, phase == .open, firstSender == nil, !hasControl, datagrams?.first == nil {
+            delayWriting()
+            armTimer()
         } else {
             writeTurn()
         }

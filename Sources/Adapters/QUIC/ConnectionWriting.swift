@@ -15,9 +15,15 @@ extension QUICConnection {
             if self.library != nil { endpoint.waitForSocket(self) }
             return
         }
+        delayedWriteAt = nil
         let now = endpoint.nowNanoseconds
-        let isPaced = endpoint.configuration.isPaced
-        var budget = isPaced ? pacedBurst(library) : QUICLimits.bytesPerTurn
+        var info = cq_info()
+        cq_get_info(library, &info)
+        // A shorter path is clocked by its acknowledgements: timers would only cut its bursts into small ones.
+        let isPaced =
+            endpoint.configuration.isPaced && info.smoothed_rtt >= QUICLimits.pacedRoundTripNanoseconds
+        var budget = isPaced ? pacedBurst(library, info) : QUICLimits.bytesPerTurn
+        let holdsStreams = holdsStreams(info)
         let batch = endpoint.batch
         batch.begin(local: lastLocal, peer: lastPeer)
         isInLibrary = true
@@ -34,7 +40,10 @@ extension QUICConnection {
                 if !batch.hasRoom { endpoint.flush() }
             }
             var written = cq_written()
-            let step = writeNext(library, batch, &written, &isPacketOpen, now)
+            let step =
+                holdsStreams && datagrams?.first == nil
+                ? finishWithoutStreams(library, batch, &written, now)
+                : writeNext(library, batch, &written, &isPacketOpen, now)
             switch step {
             case .again: continue
             case .done: break steps
@@ -62,13 +71,26 @@ extension QUICConnection {
         armTimer()
     }
 
+    /// Whether stream data waits until the congestion window has room for a batch worth a system call.
+    ///
+    /// Each acknowledgement opens the window a little. Filling that at once would cut bulk data into small
+    /// batches on a short path, with a wake-up of the peer for each. At least half of the window is in flight
+    /// while data is held, so acknowledgements, or the loss timer, bring the next turn.
+    private func holdsStreams(_ info: cq_info) -> Bool {
+        guard phase == .open, let stream = firstSender else { return false }
+        guard info.congestion_window >= QUICLimits.windowToHoldBack else { return false }
+        let room = info.congestion_window - min(info.congestion_window, info.bytes_in_flight)
+        let worthwhile = min(info.congestion_window / 2, UInt64(QUICLimits.bytesPerSlot))
+        guard room < worthwhile else { return false }
+        let pieces = stream.pieces
+        return UInt64(pieces.firstCount + pieces.secondCount) > room
+    }
+
     /// What a paced connection may send at once: the library's quantum of at most 64 KiB, or, at rates where
     /// that is gone in a fraction of a millisecond, what a millisecond takes.
-    private func pacedBurst(_ library: OpaquePointer) -> Int {
+    private func pacedBurst(_ library: OpaquePointer, _ info: cq_info) -> Int {
         let quantum = min(cq_send_quantum(library), QUICLimits.bytesPerTurn)
         guard quantum >= 60_000 else { return quantum }
-        var info = cq_info()
-        cq_get_info(library, &info)
         // The window is about twice what is in flight at the estimated rate.
         let rate = Double(info.congestion_window) / Double(max(1, 2 * info.smoothed_rtt))
         return max(quantum, min(Int(min(rate * 1_000_000, 1e9)), QUICLimits.bytesPerPacedTurn))

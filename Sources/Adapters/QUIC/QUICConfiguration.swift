@@ -71,6 +71,14 @@ enum QUICLimits {
     static let bytesPerTurn = 8 * 65_536
     /// What a paced one may send at once however high its rate is: a burst that switches still buffer.
     static let bytesPerPacedTurn = 4 * 65_536
+    /// Round trips from which on packets are paced (RFC 9002 section 7.7): below it a burst is over before a
+    /// timer could spread it.
+    static let pacedRoundTripNanoseconds: UInt64 = 1_000_000
+    /// How long acknowledgements wait for more packets: far below max_ack_delay (25 ms, RFC 9000 section 18.2)
+    /// and below what a request notices, and long enough for several batches at full speed.
+    static let acknowledgementDelayNanoseconds: UInt64 = 500_000
+    /// Below this congestion window every packet counts, and nothing is held back to fill a batch.
+    static let windowToHoldBack: UInt64 = 32_768
     /// Packets of one stream before the next one has its turn.
     static let packetsPerStreamTurn = 16
     /// Connections that answer late packets after their end; more are forgotten at once.

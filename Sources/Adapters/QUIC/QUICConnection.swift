@@ -49,6 +49,8 @@ package final class QUICConnection {
     /// A client's or server's credentials; the TLS session needs them until the handshake is over.
     var credentials: AnyObject?
     private(set) var timer: LoopTimer?
+    /// When acknowledgements and credit that wait for company go out at the latest.
+    var delayedWriteAt: UInt64?
 
     // What the library's callbacks leave for `settle`.
     var isInLibrary = false
@@ -266,7 +268,7 @@ package final class QUICConnection {
         guard let library else { return }
         if !stream.isReadStopped { cq_extend_stream(library, stream.id, UInt64(count)) }
         cq_extend_connection(library, UInt64(count))
-        endpoint.schedule(self)
+        delayWriting()
     }
 
     // MARK: The ring of senders
@@ -315,8 +317,16 @@ package final class QUICConnection {
 
     func armTimer() {
         guard let library, let timer else { return }
-        let expiry = Instant(nanoseconds: cq_expiry(library))
+        let expiry = Instant(nanoseconds: min(cq_expiry(library), delayedWriteAt ?? .max))
         if timer.armedDeadline != expiry { timer.arm(at: expiry) }
+    }
+
+    /// Lets acknowledgements and credit wait for company: at most half a millisecond, unless something else
+    /// is written before.
+    func delayWriting() {
+        guard delayedWriteAt == nil else { return }
+        delayedWriteAt = endpoint.nowNanoseconds + QUICLimits.acknowledgementDelayNanoseconds
+        armTimer()
     }
 
     func armTimer(at deadline: Instant) {
@@ -334,10 +344,13 @@ package final class QUICConnection {
             endpoint.forget(self)
             return
         }
-        isInLibrary = true
-        let result = cq_handle_expiry(library, endpoint.nowNanoseconds)
-        isInLibrary = false
-        if result != CQ_OK { libraryFailed(result) }
+        let now = endpoint.nowNanoseconds
+        if cq_expiry(library) <= now {
+            isInLibrary = true
+            let result = cq_handle_expiry(library, now)
+            isInLibrary = false
+            if result != CQ_OK { libraryFailed(result) }
+        }
         endpoint.run(self)
     }
 }

@@ -332,7 +332,7 @@ extension QUICEndpoint: ReadinessHandler {
         for connection in connections {
             // What comes up during its turn is for the next one.
             connection.isTouched = false
-            if connection.library != nil { connection.settle() }
+            if connection.library != nil { connection.settle(afterPackets: true) }
         }
         if touched.isEmpty {
             connections.removeAll(keepingCapacity: true)
