@@ -196,6 +196,7 @@ let package = Package(
 
         // MARK: Tests
         testSupport("TestKit", uses: ["Domain", "EventLoop"]),
+        testSupport("QUICKit", uses: ["Domain", "EventLoop", "TLS", "QUIC"]),
         testSupport(
             "DevicePlaneKit",
             uses: [
@@ -227,7 +228,15 @@ let package = Package(
         tests(
             "Adapters", "HTTPServerTests",
             uses: ["Domain", "EventLoop", "HTTP1", "WebSocket", "TLS", "HTTPServer", "TestKit"]),
-        tests("Services", "DataPathTests", uses: ["Domain", "EventLoop", "QUIC", "DataPath"]),
+        tests(
+            "Services", "DataPathTests",
+            uses: ["Domain", "EventLoop", "QUIC", "DataPath", "TestKit", "QUICKit"]),
+        tests(
+            "Services", "DataPlaneTests",
+            uses: [
+                "Domain", "EventLoop", "DeviceProtocol", "ControlWire", "TLS", "QUIC", "DataPlane",
+                "TestKit", "QUICKit",
+            ]),
         tests(
             "Services", "DeviceAgentTests",
             uses: [

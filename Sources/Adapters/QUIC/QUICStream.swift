@@ -37,6 +37,9 @@ package final class QUICStream {
     private(set) var wantsFinish = false
     private(set) var isFinishSent = false
     private(set) var isWriteEnded = false
+    /// Whether the peer had acknowledged all bytes when the stream closed, and FIN was sent after them; false
+    /// until then. Tells an end in order from the loss of the connection.
+    package private(set) var hasDeliveredAll = false
     var isReadStopped = false
     private var wantsRoom = false
 
@@ -224,6 +227,7 @@ package final class QUICStream {
 
     /// Gives the memory back and cuts the stream off.
     func detach() {
+        hasDeliveredAll = isDelivered && !isWriteEnded
         releaseRing()
         owner = nil
         isWriteEnded = true

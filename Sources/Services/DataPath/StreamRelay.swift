@@ -102,6 +102,8 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
         guard !hasEnded else { return }
         self.stream = stream
         stream.delegate = self
+        // The wait for the stream is the time of the dial, not of an idle conn.
+        lastActivity = loop.now
         armIdleTimer()
         if !preface.isEmpty {
             uncredited += preface.count
@@ -255,7 +257,8 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
 
     package func quicStreamClosed(_ stream: QUICStream) {
         guard !hasEnded else { return }
-        guard socketFinished, streamFinished else {
+        // After the loss of the connection, bytes may have been left over that were never to arrive.
+        guard socketFinished, streamFinished, stream.hasDeliveredAll else {
             return end(.connectionLost, streamCode: DataPlaneError.streamCancelled)
         }
         self.stream = nil

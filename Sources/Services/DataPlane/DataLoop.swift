@@ -172,7 +172,8 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
     private func tellProgress() {
         let relays = moved
         moved.removeAll(keepingCapacity: true)
-        let progress = relays.map { relay in
+        // What has ended was told with its last counts.
+        let progress = relays.filter { conns[$0.connID]?.relay === $0 }.map { relay in
             let counts = relay.takeProgress()
             return ConnProgress(
                 connID: relay.connID, bytesSent: counts.fromSocket, bytesReceived: counts.toSocket)

@@ -48,8 +48,10 @@ final class DeviceConnection: QUICConnectionDelegate {
         helloTimer = timer
     }
 
-    /// Closes the connection; its conns end with `reason`.
+    /// Closes the connection; its conns end with `reason`. The first end counts: the hello's stream, which ends
+    /// with every connection, tells of no new one.
     func close(code: UInt64, _ text: String, ending reason: CloseReason) {
+        guard !quic.isClosed else { return }
         endOfConns = reason
         quic.close(code: code, reason: text)
     }

@@ -1,1 +1,0 @@
-// Holds the place of this suite until its first file lands.
