@@ -35,7 +35,7 @@ final class NodeListeners {
             configuration: AdminAPIConfiguration(
                 authenticator: AdminAuthenticator(tokens: [
                     AdminToken(value: token, principal: AdminPrincipal(name: "bootstrap", scope: .admin))
-                ])),
+                ]), isMetricsPublic: configuration.admin.isMetricsPublic),
             backend: backend, metrics: metrics, logger: Logger(label: "admin"))
         admin = HTTPServer(on: loop, tls: try Self.adminContext(configuration, certificates), handler: api)
         adminAddress = try admin.listen(

@@ -2,6 +2,12 @@ package import DeviceProtocol
 internal import Domain
 
 extension Fleet {
+    /// A complete WebSocket message came: a sign of life, also when every frame in it is empty.
+    package mutating func heard(from id: ControlID, at moment: Moment) {
+        guard let session = controls[id]?.session else { return }
+        sessions[session]?.lastLife = moment.now
+    }
+
     /// A complete message of a device.
     package mutating func receive(
         _ message: ControlMessage, on id: ControlID, at moment: Moment,
@@ -12,7 +18,7 @@ extension Fleet {
             controlViolated(id, .outOfOrder, reason: "too many messages", at: moment)
             return
         }
-        if let session = controls[id]?.session { sessions[session]?.lastLife = moment.now }
+        heard(from: id, at: moment)
         switch message {
         case .unknown:
             // Another version's message, or an empty one: a sign of life and no more.

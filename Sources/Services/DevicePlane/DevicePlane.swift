@@ -70,6 +70,7 @@ package final class DevicePlane {
     /// A binary WebSocket message has arrived.
     package func received(_ message: [UInt8], on id: ControlID) {
         let moment = moment
+        fleet.heard(from: id, at: moment)
         var reader = ControlFrameReader(message)
         do {
             while transports[id] != nil, let frame = try reader.next() {

@@ -3,6 +3,14 @@ import Testing
 
 /// Operators' calls on a running node: what they see and what they end.
 @Suite(.serialized) struct AdminTests {
+    @Test(arguments: [true, false])
+    func metricsNeedATokenUnlessTheyArePublic(_ arePublic: Bool) throws {
+        let fixture = try Fixture(settings: ["admin": ["metrics_public": arePublic]])
+        #expect(try fixture.get("/metrics").status == 200)
+        let unauthorized = try fixture.call("GET", "/metrics", isAuthorized: false)
+        #expect(unauthorized.status == (arePublic ? 200 : 401))
+    }
+
     @Test func aConnIsListedAndClosedByIdAndBothEndsSeeAReset() throws {
         let fixture = try Fixture()
         try fixture.startDevice("d1")

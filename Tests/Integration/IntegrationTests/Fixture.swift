@@ -118,11 +118,13 @@ final class Fixture {
 
     func get(_ path: String) throws -> Answer { try call("GET", path) }
 
-    func call(_ method: String, _ path: String, _ body: [String: Any]? = nil) throws -> Answer {
+    func call(
+        _ method: String, _ path: String, _ body: [String: Any]? = nil, isAuthorized: Bool = true
+    ) throws -> Answer {
         let socket = try TestSocket(port: adminPort)
         let payload = try body.map { try JSONSerialization.data(withJSONObject: $0) } ?? Data()
         var head = "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-        head += "Authorization: Bearer \(Self.token)\r\n"
+        if isAuthorized { head += "Authorization: Bearer \(Self.token)\r\n" }
         if body != nil {
             head += "Content-Type: application/json\r\nContent-Length: \(payload.count)\r\n"
         }

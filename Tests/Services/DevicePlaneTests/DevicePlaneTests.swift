@@ -79,6 +79,18 @@ import Testing
         }
     }
 
+    @Test func anEmptyFrameIsASignOfLife() throws {
+        let harness = try PlaneHarness { $0.heartbeatTimeout = .seconds(1) }
+        let device = StandInDevice(harness.plane)
+        _ = device.join("d", dataLoop: harness.dataLoops[0])
+        let end = harness.loop.now + .milliseconds(1_200)
+        while harness.loop.now < end {
+            harness.plane.received([0, 0, 0, 0], on: device.id)
+            harness.loop.runOnce(waitingAtMost: .milliseconds(5))
+        }
+        #expect(device.closeCode == nil)
+    }
+
     @Test func theFramesBeforeABadOneCount() throws {
         let harness = try PlaneHarness()
         let device = StandInDevice(harness.plane)
