@@ -63,8 +63,14 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
         case .expect(let pending):
             expect(pending)
         case .fail(let connID, let reply):
-            guard let conn = conns[connID], conn.openOn == nil else { return }
-            conn.relay.finish(with: reply, .error)
+            guard let conn = conns[connID] else { return }
+            if conn.openOn == nil {
+                conn.relay.finish(with: reply, .error)
+            } else {
+                // The stream came while the order was under way, so the client has been told of success: what the
+                // control loop has given up may not live on here.
+                conn.relay.close(.error)
+            }
         case .reassign(let connID, let connection):
             reassign(connID, to: connection)
         case .close(let connID, let reason):

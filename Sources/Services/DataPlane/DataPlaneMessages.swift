@@ -36,7 +36,7 @@ package enum DataCommand: Sendable {
     /// Close the connection with an application error code; its conns end with `reason`.
     case closeConnection(DataConnectionID, code: UInt64, reason: CloseReason)
     case expect(PendingConn)
-    /// A conn that is still pending has failed: write `reply` to the client and close in order.
+    /// A conn has failed: write `reply` to the client and close in order. One whose stream came first is cut.
     case fail(ConnID, reply: [UInt8])
     /// A pending conn goes to another device. On this loop: pending on `to` from now on, nothing is answered.
     /// On another loop: forget it and hand it back with `released`; no `connEnded` follows. A conn that is

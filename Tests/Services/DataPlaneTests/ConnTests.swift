@@ -118,11 +118,19 @@ import Testing
         #expect(plane.run { late.resetCode == 0x202 })
     }
 
-    @Test func anOpenConnDoesNotFail() throws {
+    @Test func aConnThatIsGivenUpAfterItsStreamCameIsCut() throws {
         let plane = try PlaneFixture()
         let (device, _, id) = try plane.join()
         let (client, flow, connID) = try plane.openConn(device, id)
         plane.send(.fail(connID, reply: [1]))
+        #expect(plane.run { flow.resetCode == 0x200 && plane.polled(client).wasReset })
+        #expect(plane.run { plane.ends(of: connID) == [.error] })
+    }
+
+    @Test func anOpenConnStaysWhereItIs() throws {
+        let plane = try PlaneFixture()
+        let (device, _, id) = try plane.join()
+        let (client, flow, connID) = try plane.openConn(device, id)
         plane.send(.reassign(connID, to: DataConnectionID(loop: 1, serial: 1)))
         client.send([4])
         #expect(plane.run { flow.received == [4] })
