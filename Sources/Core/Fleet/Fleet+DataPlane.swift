@@ -27,13 +27,15 @@ extension Fleet {
         tellUpdated(id)
     }
 
-    /// A data connection is gone; its conns have been told ended before.
+    /// A data connection is gone. Its open conns have been told ended before; those that wait for a stream of it
+    /// have nothing left to wait for.
     package mutating func dataClosed(_ connection: DataConnectionID, at moment: Moment) {
         guard let id = sessionByData.removeValue(forKey: connection),
             sessions[id]?.data?.connection == connection
         else { return }
         sessions[id]?.data = nil
         guard let session = sessions[id], session.ending == nil else { return }
+        failOpening(of: id)
         if let control = session.controlID {
             actions.append(.send(control, .reconnect(reason: "the data plane is lost")))
             sessions[id]?.repairAt = moment.now + FleetLimits.repairInterval

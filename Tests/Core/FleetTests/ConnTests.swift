@@ -35,6 +35,18 @@ import Testing
         #expect(harness.connEnds(placement.connID).isEmpty)
     }
 
+    @Test func aWaitingConnFailsWithItsDataConnection() throws {
+        let harness = FleetHarness()
+        let device = try harness.join("d")
+        _ = try harness.openConn()
+        let waiting = try #require(try harness.open())
+        _ = harness.drainActions()
+        harness.fleet.dataClosed(device.data, at: harness.moment)
+        let failures = harness.drainActions().filter { if case .failConn = $0 { true } else { false } }
+        #expect(failures == [.failConn(waiting.connID, on: device.data, .internal)])
+        #expect(harness.connEnds(waiting.connID).endedConns == [.error])
+    }
+
     @Test(arguments: OpenError.allCases.filter { $0 != .capacity })
     func aFailureIsToldToTheClient(_ error: OpenError) throws {
         let harness = FleetHarness()
