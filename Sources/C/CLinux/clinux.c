@@ -248,19 +248,6 @@ int cl_close_with_reset(int fd) {
     return result(close(fd));
 }
 
-int cl_set_nonblocking(int fd) {
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0) return -errno;
-    return result(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
-}
-
-int cl_set_keepalive(int fd, int idle_seconds, int interval_seconds, int count) {
-    set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof idle_seconds);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_seconds, sizeof interval_seconds);
-    return result(setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count));
-}
-
 int cl_socket_pair(int fds[2]) {
     return result(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds));
 }
@@ -501,7 +488,5 @@ int cl_processor_count(void) {
     int count = CPU_COUNT(&set);
     return count > 0 ? count : 1;
 }
-
-int cl_hostname(char *bytes, size_t count) { return result(gethostname(bytes, count)); }
 
 void cl_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }

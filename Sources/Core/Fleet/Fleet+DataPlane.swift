@@ -53,11 +53,3 @@ extension Fleet {
         tellUpdated(id)
     }
 }
-
-/// Compares secrets without telling by the time taken how much of a guess was right.
-func equalInConstantTime(_ first: [UInt8], _ second: [UInt8]) -> Bool {
-    guard first.count == second.count else { return false }
-    var difference: UInt8 = 0
-    for index in first.indices { difference |= first[index] ^ second[index] }
-    return difference == 0
-}

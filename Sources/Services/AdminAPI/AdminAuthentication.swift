@@ -1,3 +1,4 @@
+internal import Domain
 internal import HTTP1
 
 /// What a token may do; each scope includes those before it.
@@ -51,18 +52,10 @@ package struct AdminAuthenticator: Sendable {
     /// Who presents `value`; nil for nobody. Takes the same time whichever token it is nearly right for.
     package func principal(presenting value: [UInt8]) -> AdminPrincipal? {
         var found: AdminPrincipal?
-        for token in tokens where Self.areEqual(Array(token.value.utf8), value) {
+        for token in tokens where equalInConstantTime(Array(token.value.utf8), value) {
             found = token.principal
         }
         return found
-    }
-
-    /// Compares without stopping at the first difference; only the lengths show.
-    static func areEqual(_ one: [UInt8], _ other: [UInt8]) -> Bool {
-        guard one.count == other.count, !one.isEmpty else { return false }
-        var difference: UInt8 = 0
-        for index in one.indices { difference |= one[index] ^ other[index] }
-        return difference == 0
     }
 
     /// The token of `Authorization: Bearer TOKEN`; nil for none or another scheme.

@@ -80,8 +80,6 @@ int cl_peer_address(int fd, struct cl_address *address);
 int cl_shutdown_write(int fd);
 /// Closes with RST instead of FIN (SO_LINGER of 0).
 int cl_close_with_reset(int fd);
-int cl_set_nonblocking(int fd);
-int cl_set_keepalive(int fd, int idle_seconds, int interval_seconds, int count);
 /// A pair of connected, non-blocking stream sockets (AF_UNIX).
 int cl_socket_pair(int fds[2]);
 /// The text for a positive errno.
@@ -137,7 +135,6 @@ uint64_t cl_raise_file_limit(void);
 char **cl_environment(void);
 /// The processors this process may run on (sched_getaffinity); at least 1.
 int cl_processor_count(void);
-int cl_hostname(char *bytes, size_t count);
 /// Names the calling thread; at most 15 bytes.
 void cl_name_thread(const char *name);
 
