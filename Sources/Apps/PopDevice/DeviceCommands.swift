@@ -67,6 +67,15 @@ package struct RunCommand: ParsableCommand {
         help: ArgumentHelp("Certificates to trust instead of the system's (PEM).", valueName: "file"))
     var caFile: String?
 
+    @Option(
+        name: .customLong("cert-file"),
+        help: ArgumentHelp("This device's certificate, for a POP that wants one (PEM).", valueName: "file"))
+    var certificateFile: String?
+
+    @Option(
+        name: .customLong("key-file"), help: ArgumentHelp("The certificate's key (PEM).", valueName: "file"))
+    var keyFile: String?
+
     @Flag(name: .customLong("tls-skip-verify"), help: "Trust any POP: for tests only.")
     var skipsVerification = false
 
@@ -124,6 +133,8 @@ package struct RunCommand: ParsableCommand {
         flags["tags"] = Self.list(tags)
         flags["capacity"] = capacity.map { .integer(Int64($0)) }
         flags["ca_file"] = caFile.map { .string($0) }
+        flags["cert_file"] = certificateFile.map { .string($0) }
+        flags["key_file"] = keyFile.map { .string($0) }
         if skipsVerification { flags["tls_skip_verify"] = .bool(true) }
         flags["allow_targets"] = Self.list(allowedTargets)
         flags["deny_targets"] = Self.list(deniedTargets)

@@ -5,6 +5,7 @@ internal import EventLoop
 package import JSON
 package import Logging
 package import Observability
+package import TLS
 
 /// The settings of one `pop-device`, read and judged once.
 package struct DeviceConfiguration {
@@ -20,6 +21,8 @@ package struct DeviceConfiguration {
     /// Nil for a POP that asks for none.
     package let token: String?
     package let trust: Trust
+    /// What the device shows to a POP that wants a certificate (`device.auth: mtls`); nil for none.
+    package let identity: TLSIdentity?
     package let policy: TargetPolicy
     package let logLevel: Logger.Level
     package let logFormat: LogFormat
@@ -48,6 +51,7 @@ package struct DeviceConfiguration {
             heartbeatInterval: Self.heartbeatInterval(&reader))
         token = Self.token(&reader)
         trust = Self.trust(&reader)
+        identity = Self.identity(&reader)
         policy = TargetPolicy(
             allowed: Self.rules("allow_targets", &reader), denied: Self.rules("deny_targets", &reader))
         logLevel =
@@ -140,6 +144,21 @@ package struct DeviceConfiguration {
             reader.fault("ca_file", "\(error)")
             return .system
         }
+    }
+
+    private static func identity(_ reader: inout ConfigurationReader) -> TLSIdentity? {
+        switch (reader.optionalString("cert_file"), reader.optionalString("key_file")) {
+        case (nil, nil): return nil
+        case (.some, nil): reader.fault("key_file", "must be set together with cert_file")
+        case (nil, .some): reader.fault("cert_file", "must be set together with key_file")
+        case (let certificate?, let key?):
+            do {
+                return try TLSIdentity(certificateFile: certificate, keyFile: key)
+            } catch {
+                reader.fault("cert_file", "\(error)")
+            }
+        }
+        return nil
     }
 
     private static func rules(_ key: String, _ reader: inout ConfigurationReader) -> [TargetRule] {

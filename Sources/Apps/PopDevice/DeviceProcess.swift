@@ -26,7 +26,8 @@ final class DeviceProcess {
 
     /// Runs until a signal ends it.
     ///
-    /// - Throws: `ConfigurationError` for a `ca_file` that can't be used, and what the system refuses.
+    /// - Throws: `ConfigurationError` for a `ca_file` or `cert_file` that can't be used, and what the system
+    ///   refuses.
     static func run(_ configuration: DeviceConfiguration) throws {
         LogSystem.bootstrap(level: configuration.logLevel, format: configuration.logFormat)
         try DeviceProcess(configuration).run()
@@ -55,20 +56,25 @@ final class DeviceProcess {
     private static func network(
         _ configuration: DeviceConfiguration
     ) throws -> NetworkTransports.Configuration {
-        do {
-            switch configuration.trust {
-            case .system:
-                return NetworkTransports.Configuration(
-                    tls: try TLSContext.client(), trust: try QUICTrust(.system), token: configuration.token)
-            case .certificates(let pem):
-                return NetworkTransports.Configuration(
-                    tls: try TLSContext.client(trust: .certificates(pem: pem)),
-                    trust: try QUICTrust(.pem(pem)), token: configuration.token)
-            case .nobodyVerified:
-                return NetworkTransports.Configuration(
-                    tls: try TLSContext.client(trust: .nobodyVerified), trust: try QUICTrust(.none),
-                    skipsVerification: true, token: configuration.token)
+        if let identity = configuration.identity {
+            // Tried apart from the trust, so that the fault is told by its key.
+            do {
+                _ = try TLSContext.client(trust: .nobodyVerified, identity: identity)
+            } catch {
+                throw ConfigurationError(key: "cert_file", message: "\(error)")
             }
+        }
+        do {
+            let trust: (tls: TLSContext.Trust, quic: QUICTrust) =
+                switch configuration.trust {
+                case .system: (.system, try QUICTrust(.system))
+                case .certificates(let pem): (.certificates(pem: pem), try QUICTrust(.pem(pem)))
+                case .nobodyVerified: (.nobodyVerified, try QUICTrust(.none))
+                }
+            return NetworkTransports.Configuration(
+                tls: try TLSContext.client(trust: trust.tls, identity: configuration.identity),
+                trust: trust.quic, skipsVerification: configuration.trust == .nobodyVerified,
+                token: configuration.token)
         } catch {
             guard case .certificates = configuration.trust else { throw error }
             throw ConfigurationError(key: "ca_file", message: "\(error)")

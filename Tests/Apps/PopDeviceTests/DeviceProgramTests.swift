@@ -64,6 +64,15 @@ private func withFile(_ content: String, _ body: (String) throws -> Void) throws
         }
     }
 
+    @Test func aCertificateAndItsKeyComeTogether() throws {
+        try withFile("chain") { path in
+            let run = Run(least + ["--cert-file", path, "--key-file", path])
+            #expect(run.exitCode == 0)
+            #expect(run.served?.identity != nil)
+        }
+        #expect(Run(least).served?.identity == nil)
+    }
+
     @Test func fileEnvironmentAndFlagsOverruleOneAnother() throws {
         let json = #"""
             {"pops": ["wss://file"], "device_id": "file", "location": "file", "token": "file", "capacity": 1,
@@ -113,6 +122,12 @@ private func withFile(_ content: String, _ body: (String) throws -> Void) throws
         (#"{"pops": ["wss://h"], "device_id": "d", "token": "a b"}"#, "token"),
         (#"{"pops": ["wss://h"], "device_id": "d", "token": "a\r\nX: y"}"#, "token"),
         (#"{"pops": ["wss://h"], "device_id": "d", "ca_file": "/nowhere/ca.pem"}"#, "ca_file"),
+        (#"{"pops": ["wss://h"], "device_id": "d", "cert_file": "/nowhere/c.pem"}"#, "key_file"),
+        (#"{"pops": ["wss://h"], "device_id": "d", "key_file": "/nowhere/k.pem"}"#, "cert_file"),
+        (
+            #"{"pops": ["wss://h"], "device_id": "d", "cert_file": "/nowhere/c", "key_file": "/nowhere/k"}"#,
+            "/nowhere/c"
+        ),
         (#"{"pops": ["wss://h"], "device_id": "d", "allow_targets": ["10.0.0.1/8"]}"#, "allow_targets"),
         (#"{"pops": ["wss://h"], "device_id": "d", "tls_skip_verify": "yes"}"#, "tls_skip_verify"),
         (#"{"pops": ["wss://h"], "device_id": "d", "surprise": 1}"#, "surprise"),
@@ -130,6 +145,17 @@ private func withFile(_ content: String, _ body: (String) throws -> Void) throws
     @Test func fileThatIsMissingOrNoJSONIs78() throws {
         #expect(Run(["run", "--config", "/nowhere/device.json"]).exitCode == 78)
         try withFile("{") { path in #expect(Run(["run", "--config", path]).exitCode == 78) }
+    }
+
+    @Test func theDeployedExampleIsTaken() throws {
+        let root = #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
+        let example = "/\(root)/deploy/config/pop-device.example.json"
+        try withFile("token") { path in
+            let run = Run(["run", "--config", example, "--token-file", path])
+            #expect(run.exitCode == 0, "\(run.errors)")
+            #expect(run.served?.token == "token")
+            #expect(run.served?.warnings == [])
+        }
     }
 
     @Test func secretsStayOutOfMessages() throws {

@@ -70,15 +70,15 @@ final class Fixture {
     }
 
     func startDevice(
-        _ id: String, port: UInt16? = nil, host: String = "127.0.0.1", arguments: [String] = [],
-        waiting: Bool = true
+        _ id: String, port: UInt16? = nil, host: String = "127.0.0.1",
+        trust: [String] = ["--tls-skip-verify"], arguments: [String] = [], waiting: Bool = true
     ) throws {
         devices[id] = try RunningProgram(
             "pop-device",
             [
-                "run", "--pop", "wss://\(host):\(port ?? wssPort)", "--device-id", id, "--tls-skip-verify",
+                "run", "--pop", "wss://\(host):\(port ?? wssPort)", "--device-id", id,
                 "--allow-target", "127.0.0.0/8", "--log-level", "debug",
-            ] + arguments, folder: folder)
+            ] + trust + arguments, folder: folder)
         if waiting { try waitUntilWhole(id) }
     }
 
