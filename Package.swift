@@ -111,6 +111,7 @@ let package = Package(
         room("CControlProto", links: ["protobuf-c"]),
         room("CPostgres", links: ["pq"]),
         room("CJansson", links: ["jansson"]),
+        room("CSQLite", links: ["sqlite3"]),
 
         // MARK: Core
         core("Domain"),
@@ -129,6 +130,7 @@ let package = Package(
         adapter("QUIC", uses: ["Domain", "EventLoop", "CLinux", "CQUIC"]),
         adapter("ControlWire", uses: ["Domain", "DeviceProtocol", "CControlProto"]),
         adapter("Postgres", uses: ["Domain", "EventLoop", "CPostgres"], packages: [deques]),
+        adapter("Outbox", uses: ["CSQLite"]),
         adapter("EmbeddedPostgres", uses: ["Domain", "EventLoop", "Postgres"]),
         adapter("JSON", uses: ["Domain", "CJansson"]),
         adapter("HTTPServer", uses: ["Domain", "EventLoop", "HTTP1", "WebSocket", "TLS"]),
@@ -224,6 +226,7 @@ let package = Package(
         tests(
             "Adapters", "EmbeddedPostgresTests",
             uses: ["Domain", "EventLoop", "Postgres", "EmbeddedPostgres", "TemporaryPostgres"]),
+        tests("Adapters", "OutboxTests", uses: ["EventLoop", "Outbox", "TestKit"]),
         tests("Adapters", "JSONTests", uses: ["Domain", "JSON"]),
         tests(
             "Adapters", "HTTPServerTests",
