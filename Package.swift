@@ -97,6 +97,7 @@ let package = Package(
         .executable(name: "pop-node", targets: ["pop-node"]),
         .executable(name: "pop-device", targets: ["pop-device"]),
         .executable(name: "popctl", targets: ["popctl"]),
+        .executable(name: "pop-conformance", targets: ["pop-conformance"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -192,9 +193,14 @@ let package = Package(
             "PopCtl",
             uses: ["Domain", "EventLoop", "Observability", "TLS", "JSON", "HTTP1", "HTTPServer"],
             packages: [arguments]),
+        app(
+            "PopConformance",
+            uses: ["Domain", "EventLoop", "Observability", "TLS", "HTTP1", "WebSocket", "HTTPServer"],
+            packages: [arguments, logging]),
         program("pop-node", "PopNode"),
         program("pop-device", "PopDevice"),
         program("popctl", "PopCtl"),
+        program("pop-conformance", "PopConformance"),
 
         // MARK: Tests
         testSupport("TestKit", uses: ["Domain", "EventLoop"]),
@@ -283,7 +289,15 @@ let package = Package(
         tests(
             "Apps", "PopCtlTests",
             uses: ["Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer", "PopCtl"]),
-        tests("Integration", "IntegrationTests", uses: ["pop-node", "pop-device", "popctl"]),
+        tests(
+            "Apps", "PopConformanceTests",
+            uses: [
+                "Domain", "EventLoop", "Observability", "TLS", "HTTP1", "WebSocket", "HTTPServer",
+                "PopConformance", "TestKit",
+            ], packages: [logging]),
+        tests(
+            "Integration", "IntegrationTests",
+            uses: ["pop-node", "pop-device", "popctl", "pop-conformance"]),
         tests("", "TidyTests", uses: []),
     ],
     swiftLanguageModes: [.v6],

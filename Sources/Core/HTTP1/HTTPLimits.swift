@@ -9,9 +9,9 @@ package struct HTTPLimits: Sendable, Hashable {
     package var fieldSectionBytes = 32_768
     /// Field lines of a head; bounds the list that lookups walk. Above it: 431.
     package var fieldCount = 100
-    /// Empty lines before a request line, which old clients send after a body (RFC 9112 section 2.2).
+    /// Empty lines before a request line: old clients send one after a body (RFC 9112 section 2.2).
     /// Above it: 400.
-    package var leadingEmptyLines = 2
+    package var leadingEmptyLines = 1
     /// Content of a request unless the handler says otherwise; the admin API's documents are far smaller.
     /// Above it: 413.
     package var bodyBytes = 1_048_576

@@ -54,9 +54,10 @@ package final class ControlListener {
         }
         let accepted: WebSocketHandshake.Accepted
         do {
-            accepted = try WebSocketHandshake.accept(handshake(request))
+            accepted = try WebSocketHandshake.accept(WebSocketHandshake.Request(request))
         } catch {
-            return refuse(responder, error)
+            note(HTTPStatus(UInt16(clamping: error.status)), "\(error)")
+            return responder.refuse(error)
         }
         guard accepted.offeredProtocols.contains(Self.subprotocol) else {
             return refuse(
@@ -70,16 +71,6 @@ package final class ControlListener {
     }
 
     private static let subprotocol = "pop.control.v1"
-
-    private func handshake(_ request: HTTPRequest) -> WebSocketHandshake.Request {
-        WebSocketHandshake.Request(
-            method: request.method.name, isHTTP11OrLater: request.head.version == .http11,
-            connection: request.fields.values(of: "connection"),
-            upgrade: request.fields.values(of: "upgrade"),
-            key: request.fields.values(of: "sec-websocket-key"),
-            version: request.fields.values(of: "sec-websocket-version"),
-            protocols: request.fields.values(of: "sec-websocket-protocol"))
-    }
 
     private func authenticate(
         _ request: HTTPRequest, _ accepted: WebSocketHandshake.Accepted, _ responder: HTTPResponder
@@ -128,27 +119,6 @@ package final class ControlListener {
 
     // MARK: Refusals
 
-    private func refuse(_ responder: HTTPResponder, _ fault: WebSocketHandshake.RequestFault) {
-        switch fault {
-        case .methodNotAllowed:
-            refuse(
-                responder, .methodNotAllowed, "method_not_allowed", "Only GET is allowed.", ["Allow": "GET"])
-        case .upgradeRequired:
-            refuse(
-                responder, .upgradeRequired, "upgrade_required", "This resource is a WebSocket.",
-                ["Upgrade": "websocket", "Connection": "Upgrade"])
-        case .versionNotSupported:
-            refuse(
-                responder, .upgradeRequired, "websocket_version", "WebSocket version 13 is required.",
-                [
-                    "Upgrade": "websocket", "Connection": "Upgrade",
-                    "Sec-WebSocket-Version": WebSocketHandshake.version,
-                ])
-        case .malformed(let what):
-            refuse(responder, .badRequest, "bad_handshake", "Missing or malformed: \(what).")
-        }
-    }
-
     private func unavailable(_ responder: HTTPResponder, retryAfter: Duration) {
         let seconds = max(1, retryAfter.components.seconds)
         refuse(
@@ -159,14 +129,13 @@ package final class ControlListener {
         _ responder: HTTPResponder, _ status: HTTPStatus, _ code: String, _ detail: String,
         _ fields: HTTPFields = [:]
     ) {
+        note(status, code)
+        responder.refuse(status, code: code, detail: detail, fields)
+    }
+
+    private func note(_ status: HTTPStatus, _ cause: String) {
         logger.debug(
-            "refused a control connection", metadata: ["status": "\(status.code)", "code": "\(code)"])
-        var fields = fields
-        fields.set("Content-Type", "application/problem+json")
-        let body =
-            #"{"type":"about:blank","title":"\#(status.reasonPhrase)","status":\#(status.code),"#
-            + #""code":"\#(code)","detail":"\#(detail)"}"#
-        responder.respond(status, fields, body: Array(body.utf8))
+            "refused a control connection", metadata: ["status": "\(status.code)", "cause": "\(cause)"])
     }
 }
 

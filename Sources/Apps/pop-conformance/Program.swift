@@ -1,0 +1,8 @@
+import PopConformance
+
+@main
+struct Main {
+    static func main() {
+        ConformanceProgram.main()
+    }
+}
