@@ -60,6 +60,7 @@ package final class AdminAPI: HTTPHandler {
         let requestID = Self.requestID(request.fields["x-request-id"])
         let call: AdminCall
         let route: AdminRoute
+        let faults = AdminFaults()
         do throws(AdminProblem) {
             let parameters: [String: String]
             (route, parameters) = try find(request)
@@ -67,18 +68,21 @@ package final class AdminAPI: HTTPHandler {
             try checkAccept(request, route)
             guard let pairs = request.target.queryPairs else { throw .badTarget }
             let known = route.isSafe ? route.parameters : route.parameters.union(["reason"])
-            let query = try AdminQuery(pairs, known: known)
-            let body = try readBody(request, route)
+            let query = AdminQuery(pairs, known: known, faults: faults)
+            let body = try readBody(request, route, faults)
             call = AdminCall(
                 request: request, requestID: requestID, pathParameters: parameters, query: query, body: body,
-                principal: principal, responder: responder
+                principal: principal, faults: faults, responder: responder
             ) { [weak self] status in
                 self?.finished(request, requestID, principal, status, reason: query.string("reason"))
             }
+            // What takes no more than a reason has nothing left to read.
+            if route.parameters.isEmpty, case .reasonOnly = route.body { try call.validate() }
         } catch {
             let empty = AdminCall(
-                request: request, requestID: requestID, pathParameters: [:], query: .none, body: AdminBody(),
-                principal: Self.nobody, responder: responder
+                request: request, requestID: requestID, pathParameters: [:],
+                query: AdminQuery([], known: [], faults: faults), body: AdminBody(faults: faults),
+                principal: Self.nobody, faults: faults, responder: responder
             ) { [weak self] status in
                 self?.finished(request, requestID, Self.nobody, status, reason: nil)
             }
@@ -127,19 +131,20 @@ package final class AdminAPI: HTTPHandler {
         throw .notAcceptable
     }
 
-    private func readBody(_ request: HTTPRequest, _ route: AdminRoute) throws(AdminProblem) -> AdminBody {
-        if route.isSafe { return AdminBody() }
+    private func readBody(
+        _ request: HTTPRequest, _ route: AdminRoute, _ faults: AdminFaults
+    ) throws(AdminProblem) -> AdminBody {
+        if route.isSafe { return AdminBody(faults: faults) }
         if request.body.isEmpty {
-            guard case .required = route.body else { return AdminBody() }
+            guard case .required = route.body else { return AdminBody(faults: faults) }
             throw AdminProblem(.badRequest, "invalid_json", "A JSON body is needed.")
         }
         if let type = request.fields["content-type"] {
             let name = type.prefix { $0 != ";" }.filter { !$0.isWhitespace }.lowercased()
             guard name == "application/json" else { throw .unsupportedMediaType }
         }
-        let body = try AdminBody(parsing: request.body)
-        if case .reasonOnly = route.body { try body.requireOnly(["reason"]) }
-        _ = try body.string("reason")
+        let body = try AdminBody(parsing: request.body, faults: faults)
+        if case .reasonOnly = route.body { body.requireOnly(["reason"]) }
         return body
     }
 

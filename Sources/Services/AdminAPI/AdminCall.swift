@@ -12,12 +12,16 @@ package final class AdminCall {
     /// An empty object where there was none.
     let body: AdminBody
     let principal: AdminPrincipal
+    /// Why the caller says it asks: of the body, or else of the query; empty for no reason.
+    let reason: String
+    /// What is wrong with query and body, as far as they have been read.
+    let faults: AdminFaults
     private let responder: HTTPResponder
     private let answered: (HTTPStatus) -> Void
 
     init(
         request: HTTPRequest, requestID: String, pathParameters: [String: String], query: AdminQuery,
-        body: AdminBody, principal: AdminPrincipal, responder: HTTPResponder,
+        body: AdminBody, principal: AdminPrincipal, faults: AdminFaults, responder: HTTPResponder,
         answered: @escaping (HTTPStatus) -> Void
     ) {
         self.request = request
@@ -26,11 +30,27 @@ package final class AdminCall {
         self.query = query
         self.body = body
         self.principal = principal
+        self.faults = faults
+        reason = Self.reason(query, body)
         self.responder = responder
         self.answered = answered
     }
 
+    /// Longer ones are no reason but a document.
+    private static let longestReason = 1_024
+
+    private static func reason(_ query: AdminQuery, _ body: AdminBody) -> String {
+        let told = query.string("reason", maximumBytes: longestReason)
+        return body.string("reason", maximumBytes: longestReason) ?? told ?? ""
+    }
+
     // MARK: Reading
+
+    /// Refuses the call when anything in its query or body is wrong; to be called once all of it is read, and
+    /// before anything is done.
+    func validate() throws(AdminProblem) {
+        guard faults.list.isEmpty else { throw .invalid(faults.list) }
+    }
 
     func deviceID() throws(AdminProblem) -> DeviceID {
         guard let id = DeviceID(pathParameters["device_id"] ?? "") else { throw .deviceNotFound }

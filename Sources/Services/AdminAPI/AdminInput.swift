@@ -2,7 +2,21 @@ internal import Domain
 internal import HTTP1
 internal import JSON
 
+/// All that is wrong with one request's query and body, collected while they are read, so that a client
+/// learns of every fault at once; ``AdminCall/validate()`` tells it.
+final class AdminFaults {
+    private(set) var list: [AdminProblem.Fault] = []
+
+    /// The same fault is told once, however often its value is read.
+    func add(_ field: String, _ message: String) {
+        let fault = AdminProblem.Fault(field, message)
+        if !list.contains(fault) { list.append(fault) }
+    }
+}
+
 /// The query of a request: each known parameter at most once, but for those that may be repeated.
+///
+/// A value that is not as it must be is a fault, and reads as if it was left out.
 struct AdminQuery {
     /// Most rows of a page, and how many there are without `limit` (contract section 5).
     static let limitRange = 1...1_000
@@ -10,29 +24,23 @@ struct AdminQuery {
     private static let repeatable: Set<String> = ["tag"]
 
     private let values: [String: [String]]
+    private let faults: AdminFaults
 
-    /// - Throws: all faults: unknown and repeated parameters.
-    init(_ pairs: [(name: String, value: String)], known: Set<String>) throws(AdminProblem) {
+    /// Unknown and repeated parameters are faults.
+    init(_ pairs: [(name: String, value: String)], known: Set<String>, faults: AdminFaults) {
         var values: [String: [String]] = [:]
-        var faults: [AdminProblem.Fault] = []
         for (name, value) in pairs {
             if !known.contains(name) {
-                faults.append(AdminProblem.Fault(name, "unknown parameter"))
+                faults.add(name, "unknown parameter")
             } else if values[name] != nil, !Self.repeatable.contains(name) {
-                faults.append(AdminProblem.Fault(name, "may occur only once"))
+                faults.add(name, "may occur only once")
             } else {
                 values[name, default: []].append(value)
             }
         }
-        guard faults.isEmpty else { throw .invalid(faults) }
         self.values = values
+        self.faults = faults
     }
-
-    private init() {
-        values = [:]
-    }
-
-    static let none = AdminQuery()
 
     var names: some Collection<String> { values.keys }
     func strings(_ name: String) -> [String] { values[name] ?? [] }
@@ -40,14 +48,19 @@ struct AdminQuery {
 
     func parsed<Value>(
         _ name: String, expects expected: String, _ parse: (String) -> Value?
-    ) throws(AdminProblem) -> Value? {
+    ) -> Value? {
         guard let text = string(name) else { return nil }
-        guard let value = parse(text) else { throw .invalid(name, "must be \(expected)") }
+        let value = parse(text)
+        if value == nil { faults.add(name, "must be \(expected)") }
         return value
     }
 
-    func integer(_ name: String, in range: ClosedRange<Int>) throws(AdminProblem) -> Int? {
-        try parsed(name, expects: "an integer from \(range.lowerBound) to \(range.upperBound)") { text in
+    func string(_ name: String, maximumBytes: Int) -> String? {
+        parsed(name, expects: "at most \(maximumBytes) bytes") { $0.utf8.count <= maximumBytes ? $0 : nil }
+    }
+
+    func integer(_ name: String, in range: ClosedRange<Int>) -> Int? {
+        parsed(name, expects: "an integer from \(range.lowerBound) to \(range.upperBound)") { text in
             guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(text) else {
                 return nil
             }
@@ -55,98 +68,109 @@ struct AdminQuery {
         }
     }
 
-    func bool(_ name: String) throws(AdminProblem) -> Bool? {
-        try parsed(name, expects: "true or false") { $0 == "true" ? true : $0 == "false" ? false : nil }
+    func bool(_ name: String) -> Bool? {
+        parsed(name, expects: "true or false") { $0 == "true" ? true : $0 == "false" ? false : nil }
     }
 
     /// A parameter without a value, or with `true`, is on.
-    func flag(_ name: String) throws(AdminProblem) -> Bool {
+    func flag(_ name: String) -> Bool {
         if string(name)?.isEmpty == true { return true }
-        return try bool(name) ?? false
+        return bool(name) ?? false
     }
 
     func choice<Choice: RawRepresentable & CaseIterable>(
         _ name: String, _ type: Choice.Type
-    ) throws(AdminProblem) -> Choice? where Choice.RawValue == String {
+    ) -> Choice? where Choice.RawValue == String {
         let names = Choice.allCases.map(\.rawValue).joined(separator: ", ")
-        return try parsed(name, expects: "one of \(names)") { Choice(rawValue: $0) }
+        return parsed(name, expects: "one of \(names)") { Choice(rawValue: $0) }
     }
 
-    func time(_ name: String) throws(AdminProblem) -> WallTime? {
-        try parsed(name, expects: "a time of RFC 3339") { text in
+    func time(_ name: String) -> WallTime? {
+        parsed(name, expects: "a time of RFC 3339") { text in
             // An offset's "+" that was not escaped has been decoded as a space.
             WallTime(rfc3339: String(text.map { $0 == " " ? "+" : $0 }))
         }
     }
 
-    func nodeID(_ name: String, own: NodeID) throws(AdminProblem) -> NodeID? {
-        try parsed(name, expects: "a node's id or self") { $0 == "self" ? own : NodeID($0) }
+    func nodeID(_ name: String, own: NodeID) -> NodeID? {
+        parsed(name, expects: "a node's id or self") { $0 == "self" ? own : NodeID($0) }
     }
 
-    func deviceID(_ name: String) throws(AdminProblem) -> DeviceID? {
-        try parsed(name, expects: "a device's id") { DeviceID($0) }
+    func deviceID(_ name: String) -> DeviceID? {
+        parsed(name, expects: "a device's id") { DeviceID($0) }
     }
 
-    func limit() throws(AdminProblem) -> Int {
-        try integer("limit", in: Self.limitRange) ?? Self.defaultLimit
+    func limit() -> Int {
+        integer("limit", in: Self.limitRange) ?? Self.defaultLimit
     }
 }
 
-/// The body of a request: an object of known members.
+/// The body of a request: an object of known members. As with the query, a wrong value is a fault, and
+/// reads as if it was left out.
 struct AdminBody {
     private let value: JSONValue
+    private let faults: AdminFaults
 
-    init() {
+    init(faults: AdminFaults) {
         value = .object([])
+        self.faults = faults
     }
 
-    /// - Throws: 400 for what is not JSON, 422 for what is no object or has members that nobody reads.
-    init(parsing bytes: [UInt8]) throws(AdminProblem) {
+    /// - Throws: 400 for what is not JSON; what is no object is a fault.
+    init(parsing bytes: [UInt8], faults: AdminFaults) throws(AdminProblem) {
+        let parsed: JSONValue
         do {
-            value = try JSONValue(parsing: bytes)
+            parsed = try JSONValue(parsing: bytes)
         } catch {
             throw AdminProblem(.badRequest, "invalid_json", "The body is \(error).")
         }
-        guard value.object != nil else { throw .invalid("", "the body must be an object, not \(value.kind)") }
+        if parsed.object == nil { faults.add("", "the body must be an object, not \(parsed.kind)") }
+        value = parsed.object == nil ? .object([]) : parsed
+        self.faults = faults
     }
 
     var isEmpty: Bool { value.object?.isEmpty ?? true }
 
-    /// - Throws: a fault for each member that is not in `names`.
-    func requireOnly(_ names: Set<String>) throws(AdminProblem) {
-        let faults = (value.object ?? []).filter { !names.contains($0.name) }.map {
-            AdminProblem.Fault($0.name, "unknown field")
+    /// Each member that is not in `names` is a fault.
+    func requireOnly(_ names: Set<String>) {
+        for member in value.object ?? [] where !names.contains(member.name) {
+            faults.add(member.name, "unknown field")
         }
-        guard faults.isEmpty else { throw .invalid(faults) }
+    }
+
+    /// Each of `names` that is left out is a fault.
+    func require(_ names: String...) {
+        for name in names where value[name] == nil { faults.add(name, "must be given") }
     }
 
     /// Nil when it is left out; null counts as a value of the wrong type.
     private func member<Value>(
         _ name: String, _ expected: String, _ parse: (JSONValue) -> Value?
-    ) throws(AdminProblem) -> Value? {
+    ) -> Value? {
         guard let member = value[name] else { return nil }
-        guard let parsed = parse(member) else { throw .invalid(name, "must be \(expected)") }
+        let parsed = parse(member)
+        if parsed == nil { faults.add(name, "must be \(expected)") }
         return parsed
     }
 
-    func bool(_ name: String) throws(AdminProblem) -> Bool? {
-        try member(name, "true or false") { $0.bool }
+    func bool(_ name: String) -> Bool? {
+        member(name, "true or false") { $0.bool }
     }
 
-    func integer(_ name: String, in range: ClosedRange<Int>) throws(AdminProblem) -> Int? {
-        try member(name, "an integer from \(range.lowerBound) to \(range.upperBound)") { value in
+    func integer(_ name: String, in range: ClosedRange<Int>) -> Int? {
+        member(name, "an integer from \(range.lowerBound) to \(range.upperBound)") { value in
             value.integer.flatMap { Int(exactly: $0) }.flatMap { range.contains($0) ? $0 : nil }
         }
     }
 
-    func string(_ name: String, maximumBytes: Int = 1_024) throws(AdminProblem) -> String? {
-        try member(name, "a string of at most \(maximumBytes) bytes") { value in
+    func string(_ name: String, maximumBytes: Int = 1_024) -> String? {
+        member(name, "a string of at most \(maximumBytes) bytes") { value in
             value.string.flatMap { $0.utf8.count <= maximumBytes ? $0 : nil }
         }
     }
 
-    func strings(_ name: String, maximumCount: Int) throws(AdminProblem) -> [String]? {
-        try member(name, "an array of at most \(maximumCount) strings") { value in
+    func strings(_ name: String, maximumCount: Int) -> [String]? {
+        member(name, "an array of at most \(maximumCount) strings") { value in
             guard let elements = value.array, elements.count <= maximumCount else { return nil }
             let strings = elements.compactMap(\.string)
             return strings.count == elements.count ? strings : nil
@@ -154,10 +178,10 @@ struct AdminBody {
     }
 
     /// The string members as the pairs of a query, for bodies that are list filters.
-    func filters(_ names: Set<String>) throws(AdminProblem) -> [(name: String, value: String)] {
+    func filters(_ names: Set<String>) -> [(name: String, value: String)] {
         var pairs: [(name: String, value: String)] = []
         for name in names.sorted() {
-            if let text = try string(name) { pairs.append((name, text)) }
+            if let text = string(name) { pairs.append((name, text)) }
         }
         return pairs
     }

@@ -79,7 +79,8 @@ extension AdminProblem {
 
     static func invalid(_ errors: [Fault]) -> AdminProblem {
         var problem = AdminProblem(
-            .unprocessableContent, "validation_failed", "The request has \(errors.count) invalid value(s).")
+            .unprocessableContent, "validation_failed",
+            "The request has \(errors.count) invalid value\(errors.count == 1 ? "" : "s").")
         problem.errors = errors
         return problem
     }

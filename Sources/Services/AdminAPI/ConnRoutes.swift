@@ -28,11 +28,10 @@ extension AdminAPI {
     }
 
     private func listConns(_ call: AdminCall) throws(AdminProblem) {
-        let filter = try ConnFilter(call.query, own: backend.nodeID)
-        let limit = try call.query.limit()
-        let after = try call.query.parsed("cursor", expects: "a cursor of this list") {
-            ConnPlace(cursor: $0)
-        }
+        let filter = ConnFilter(call.query, own: backend.nodeID)
+        let limit = call.query.limit()
+        let after = call.query.parsed("cursor", expects: "a cursor of this list") { ConnPlace(cursor: $0) }
+        try call.validate()
         let places = matching(filter).map { (place: ConnPlace($0), conn: $0) }
             .filter { item in after.map { $0 < item.place } ?? true }
             .sorted { $0.place < $1.place }
@@ -43,10 +42,12 @@ extension AdminAPI {
     }
 
     private func closeConns(_ call: AdminCall) throws(AdminProblem) {
-        try call.body.requireOnly(Self.filters.union(["reason"]))
-        let query = try AdminQuery(try call.body.filters(Self.filters), known: Self.filters)
-        guard !query.names.isEmpty else { throw .invalid("", "at least one filter must be given") }
-        let filter = try ConnFilter(query, own: backend.nodeID)
+        call.body.requireOnly(Self.filters.union(["reason"]))
+        let pairs = call.body.filters(Self.filters)
+        let filter = ConnFilter(
+            AdminQuery(pairs, known: Self.filters, faults: call.faults), own: backend.nodeID)
+        try call.validate()
+        guard !pairs.isEmpty else { throw .invalid("", "at least one filter must be given") }
         var closed = 0
         for conn in matching(filter) where backend.closeConn(conn.connID) { closed += 1 }
         call.answer { writer in
@@ -71,12 +72,12 @@ private struct ConnFilter {
     /// The filter is for another node, whose conns this one doesn't hold.
     let excludesNode: Bool
 
-    init(_ query: AdminQuery, own: NodeID) throws(AdminProblem) {
-        deviceID = try query.deviceID("device_id")
+    init(_ query: AdminQuery, own: NodeID) {
+        deviceID = query.deviceID("device_id")
         user = query.string("user")
-        clientProtocol = try query.choice("protocol", ConnProtocol.self)
+        clientProtocol = query.choice("protocol", ConnProtocol.self)
         target = query.string("target")
-        let node = try query.nodeID("node_id", own: own)
+        let node = query.nodeID("node_id", own: own)
         excludesNode = node != nil && node != own
     }
 

@@ -52,12 +52,13 @@ extension AdminAPI {
     private func listDevices(_ call: AdminCall) throws(AdminProblem) {
         let query = call.query
         let request = DeviceListQuery(
-            online: try query.choice("status", Status.self).map { $0 == .online },
-            nodeID: try query.nodeID("node_id", own: backend.nodeID), location: query.string("location"),
+            online: query.choice("status", Status.self).map { $0 == .online },
+            nodeID: query.nodeID("node_id", own: backend.nodeID), location: query.string("location"),
             tags: query.strings("tag"), prefix: query.string("q"),
-            sort: try query.choice("sort", DeviceListQuery.Sort.self) ?? .deviceID,
-            descending: try query.choice("order", Order.self) == .descending, limit: try query.limit(),
-            cursor: try query.parsed("cursor", expects: "a cursor of this list") { ListCursor($0) })
+            sort: query.choice("sort", DeviceListQuery.Sort.self) ?? .deviceID,
+            descending: query.choice("order", Order.self) == .descending, limit: query.limit(),
+            cursor: query.parsed("cursor", expects: "a cursor of this list") { ListCursor($0) })
+        try call.validate()
         ask(.devices(request), call) { [unowned self] answer throws(AdminProblem) in
             guard case .devices(let page) = answer else { throw self.unexpectedAnswer }
             call.answer { writer in
@@ -124,13 +125,13 @@ extension AdminAPI {
 
     private func listSessions(_ call: AdminCall, of device: DeviceID?) throws(AdminProblem) {
         let query = call.query
-        let (from, to) = try timeRange(query)
+        let (from, to) = timeRange(call)
         var request = SessionListQuery(
-            nodeID: try query.nodeID("node_id", own: backend.nodeID), open: try query.bool("open"),
-            from: from,
-            to: to, limit: try query.limit(),
-            cursor: try query.parsed("cursor", expects: "a cursor of this list") { ListCursor($0) })
-        request.deviceID = if let device { device } else { try query.deviceID("device_id") }
+            nodeID: query.nodeID("node_id", own: backend.nodeID), open: query.bool("open"),
+            from: from, to: to, limit: query.limit(),
+            cursor: query.parsed("cursor", expects: "a cursor of this list") { ListCursor($0) })
+        request.deviceID = if let device { device } else { query.deviceID("device_id") }
+        try call.validate()
         ask(.sessions(request), call) { [unowned self] answer throws(AdminProblem) in
             guard case .sessions(let page) = answer else { throw self.unexpectedAnswer }
             // Only an empty history leaves open whether there is such a device at all.
@@ -154,10 +155,10 @@ extension AdminAPI {
         }
     }
 
-    private func timeRange(_ query: AdminQuery) throws(AdminProblem) -> (from: WallTime?, to: WallTime?) {
-        let from = try query.time("from")
-        let to = try query.time("to")
-        if let from, let to, from >= to { throw .invalid("to", "must be later than from") }
+    func timeRange(_ call: AdminCall) -> (from: WallTime?, to: WallTime?) {
+        let from = call.query.time("from")
+        let to = call.query.time("to")
+        if let from, let to, from >= to { call.faults.add("to", "must be later than from") }
         return (from, to)
     }
 
@@ -169,12 +170,13 @@ extension AdminAPI {
 
     private func showLoad(_ call: AdminCall) throws(AdminProblem) {
         let id = try call.deviceID()
-        let range = try timeRange(call.query)
+        let range = timeRange(call)
         let to = range.to ?? WallTime(microseconds: SystemClock.wall.microseconds + 1)
         let (start, overflow) = to.microseconds.subtractingReportingOverflow(Self.defaultSpanMicroseconds)
         let from = range.from ?? WallTime(microseconds: overflow ? .min : start)
-        guard from < to else { throw .invalid("from", "must be earlier than to") }
-        let step = try call.query.integer("step_seconds", in: Self.stepRange) ?? 0
+        let step = call.query.integer("step_seconds", in: Self.stepRange) ?? 0
+        if range.to == nil, from >= to { call.faults.add("from", "must be in the past") }
+        try call.validate()
         ask(.load(LoadSeriesQuery(deviceID: id, from: from, to: to, stepSeconds: step)), call) {
             [unowned self] answer throws(AdminProblem) in
             guard case .load(let points) = answer else { throw self.unexpectedAnswer }

@@ -32,8 +32,9 @@ extension AdminAPI {
     // MARK: Reading
 
     private func listNodes(_ call: AdminCall) throws(AdminProblem) {
-        let limit = try call.query.limit()
-        let after = try call.query.parsed("cursor", expects: "a cursor of this list") { NodeCursor($0) }
+        let limit = call.query.limit()
+        let after = call.query.parsed("cursor", expects: "a cursor of this list") { NodeCursor($0) }
+        try call.validate()
         ask(.nodes, call) { [unowned self] answer throws(AdminProblem) in
             guard case .nodes(let rows) = answer else { throw self.unexpectedAnswer }
             let own = self.backend.node
@@ -86,10 +87,10 @@ extension AdminAPI {
     // MARK: Eligibility
 
     private func setEligibility(_ call: AdminCall) throws(AdminProblem) {
-        try call.body.requireOnly(["eligible", "reason"])
-        guard let eligible = try call.body.bool("eligible") else {
-            throw .invalid("eligible", "must be given")
-        }
+        call.body.requireOnly(["eligible", "reason"])
+        call.body.require("eligible")
+        let eligible = call.body.bool("eligible") ?? true
+        try call.validate()
         try atOwnNode(call) { () throws(AdminProblem) in
             let state = backend.node.state
             if eligible, state == .draining || state == .drained {
@@ -118,17 +119,18 @@ extension AdminAPI {
 
     private func startDrain(_ call: AdminCall) throws(AdminProblem) {
         let body = call.body
-        try body.requireOnly([
+        body.requireOnly([
             "deadline_seconds", "devices_per_second", "redirect_to", "on_deadline", "reason",
         ])
         let order = DrainOrder(
-            deadlineSeconds: try body.integer("deadline_seconds", in: Self.deadlineRange) ?? 300,
-            devicesPerSecond: try body.integer("devices_per_second", in: Self.paceRange) ?? 50,
-            targets: try body.strings("redirect_to", maximumCount: Self.mostTargets) ?? [],
-            reason: try body.string("reason") ?? call.query.string("reason") ?? "")
-        if let action = try body.string("on_deadline"), action != "cut" {
-            throw .invalid("on_deadline", "must be cut")
+            deadlineSeconds: body.integer("deadline_seconds", in: Self.deadlineRange) ?? 300,
+            devicesPerSecond: body.integer("devices_per_second", in: Self.paceRange) ?? 50,
+            targets: body.strings("redirect_to", maximumCount: Self.mostTargets) ?? [],
+            reason: call.reason)
+        if let action = body.string("on_deadline"), action != "cut" {
+            call.faults.add("on_deadline", "must be cut")
         }
+        try call.validate()
         try atOwnNode(call) { () throws(AdminProblem) in
             try call.requireMatch(drainTag)
             guard !order.targets.isEmpty else { return begin(order, alternatives: [], call) }
@@ -174,8 +176,8 @@ extension AdminAPI {
     }
 
     private func cancelDrain(_ call: AdminCall) throws(AdminProblem) {
-        let keeps =
-            try call.query.parsed("eligibility", expects: "keep") { $0 == "keep" ? true : nil } ?? false
+        let keeps = call.query.parsed("eligibility", expects: "keep") { $0 == "keep" ? true : nil } ?? false
+        try call.validate()
         try atOwnNode(call) { () throws(AdminProblem) in
             try call.requireMatch(drainTag)
             drainVersion += 1

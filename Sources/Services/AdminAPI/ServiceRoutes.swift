@@ -29,7 +29,8 @@ extension AdminAPI {
 
     /// A loop that answers is alive; being ready takes all required checks.
     private func answerHealth(_ call: AdminCall, checks: [ReadinessCheck]) throws(AdminProblem) {
-        let isVerbose = try call.query.flag("verbose")
+        let isVerbose = call.query.flag("verbose")
+        try call.validate()
         let list = JSONValue.array(
             checks.map { check in
                 [

@@ -94,6 +94,37 @@ struct AdminProtocolTests {
         #expect(try bench.get("/v1/conns/%00").status == 400)
     }
 
+    @Test func everyFaultOfARequestIsNamedAtOnce() throws {
+        let bench = try AdminBench()
+        #expect(
+            try bench.get("/v1/devices?color=red&limit=0&status=up&sort=name&cursor=x&node_id=%20").faults
+                == ["color", "status", "node_id", "sort", "limit", "cursor"])
+        #expect(try bench.get("/v1/sessions?from=a&to=b&open=1").faults == ["from", "to", "open"])
+        let drain = try bench.send(
+            .post, "/v1/nodes/self/drain?force=1",
+            body: #"{"deadline_seconds":-1,"devices_per_second":null,"on_deadline":"x","reason":1,"by":2}"#)
+        #expect(
+            drain.faults
+                == ["force", "reason", "by", "deadline_seconds", "devices_per_second", "on_deadline"])
+        #expect(drain.json["detail"] == "The request has 6 invalid values.")
+        let close = try bench.send(
+            .post, "/v1/conns/close", body: #"{"device_id":"a b","protocol":"tcp","user":1}"#)
+        #expect(Set(close.faults) == ["device_id", "protocol", "user"])
+        #expect(bench.backend.drainRequests.isEmpty)
+    }
+
+    @Test func everyOperationRefusesParametersThatItDoesNotKnow() throws {
+        let bench = try AdminBench()
+        for route in bench.api.routes {
+            let path = route.path.split(separator: "/").map { $0.hasPrefix("{") ? "x" : $0 }
+            let answer = try bench.send(
+                route.method, "/" + path.joined(separator: "/") + "?no_such_parameter=1",
+                body: route.method == .get ? "" : "{}")
+            #expect(answer.status == 422, "\(route.method) \(route.path)")
+            #expect(answer.faults.first == "no_such_parameter", "\(route.method) \(route.path)")
+        }
+    }
+
     @Test func acceptIsHonoured() throws {
         let bench = try AdminBench()
         for accept in ["application/json", "*/*", "text/html, application/*;q=0.5", "APPLICATION/JSON"] {
