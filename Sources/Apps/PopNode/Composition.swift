@@ -30,7 +30,8 @@ extension NodeRecord {
         self.init(
             nodeID: id, location: configuration.node.location,
             advertiseHost: configuration.node.advertiseHost, wssPort: configuration.device.wssPort,
-            quicPort: quicPort, version: NodeProgram.version, startedAt: SystemClock.wall)
+            quicPort: quicPort, version: NodeProgram.version, startedAt: SystemClock.wall,
+            maximumDevices: configuration.device.maxDevices)
     }
 }
 

@@ -38,7 +38,8 @@ final class NodeAdminBackend: AdminBackend {
             version: record.version, startedAt: record.startedAt, lastSeenAt: SystemClock.wall,
             devicesOnline: UInt64(plane.sessionCount), connsActive: UInt64(plane.connCount),
             bytesSent: totals.bytesSent, bytesReceived: totals.bytesReceived,
-            cpuUtilization: load.cpuUtilization, memoryUsedBytes: load.memory?.usedBytes ?? 0)
+            cpuUtilization: load.cpuUtilization, memoryUsedBytes: load.memory?.usedBytes ?? 0,
+            maximumDevices: UInt64(max(0, record.maximumDevices)))
     }
 
     /// A node without its database goes on serving those it knows, so that check only informs.

@@ -93,6 +93,39 @@ package struct SessionID: UUIDIdentifier {
     }
 }
 
+/// A token of the admin API; not the secret, its name.
+package struct TokenID: UUIDIdentifier {
+    package let high: UInt64
+    package let low: UInt64
+
+    package init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+}
+
+/// One line of the audit trail.
+package struct AuditID: UUIDIdentifier {
+    package let high: UInt64
+    package let low: UInt64
+
+    package init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+}
+
+/// One drain of a node, from its start to its end.
+package struct DrainID: UUIDIdentifier {
+    package let high: UInt64
+    package let low: UInt64
+
+    package init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+}
+
 /// A device's name: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
 package struct DeviceID: Sendable, Hashable, Comparable, CustomStringConvertible {
     package let description: String

@@ -70,6 +70,7 @@ extension NodeRow {
         writer.field("bytes_received", bytesReceived)
         writer.field("cpu_utilization", cpuUtilization)
         writer.field("memory_used_bytes", memoryUsedBytes)
+        writer.field("max_devices", maximumDevices)
         writer.endObject()
     }
 }

@@ -137,7 +137,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/NodeList" }
-              example: { items: [ { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800 } ], next_cursor: null }
+              example: { items: [ { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800, max_devices: 100000 } ], next_cursor: null }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -159,7 +159,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Node" }
-              example: { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800 }
+              example: { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800, max_devices: 100000 }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -190,7 +190,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Node" }
-              example: { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800 }
+              example: { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800, max_devices: 100000 }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -808,7 +808,7 @@ components:
         checks: { type: array, items: { $ref: "#/components/schemas/Check" } }
     Node:
       type: object
-      required: [node_id, state, location, advertise_host, wss_port, quic_port, version, started_at, last_seen_at, devices_online, conns_active, bytes_sent, bytes_received, cpu_utilization, memory_used_bytes]
+      required: [node_id, state, location, advertise_host, wss_port, quic_port, version, started_at, last_seen_at, devices_online, conns_active, bytes_sent, bytes_received, cpu_utilization, memory_used_bytes, max_devices]
       properties:
         node_id: { type: string }
         state: { type: string, enum: [active, cordoned, draining, drained, down] }
@@ -825,6 +825,7 @@ components:
         bytes_received: { type: integer, minimum: 0 }
         cpu_utilization: { type: number }
         memory_used_bytes: { type: integer, minimum: 0 }
+        max_devices: { type: integer, minimum: 0, description: The most devices it takes; 0 where it has not said so. }
     Eligibility:
       type: object
       additionalProperties: false

@@ -120,7 +120,7 @@ enum NodeReads {
     private static let select = """
         SELECT node_id, pop.node_state(state, last_seen_at) AS state, location, advertise_host, wss_port,
             quic_port, version, started_at, last_seen_at, devices_online, conns_active, bytes_sent,
-            bytes_received, cpu_utilization, memory_used_bytes
+            bytes_received, cpu_utilization, memory_used_bytes, max_devices
         FROM pop.nodes
         """
 
@@ -146,7 +146,8 @@ enum NodeReads {
                     connsActive: try row.integer("conns_active"), bytesSent: try row.integer("bytes_sent"),
                     bytesReceived: try row.integer("bytes_received"),
                     cpuUtilization: try row.double("cpu_utilization"),
-                    memoryUsedBytes: try row.integer("memory_used_bytes")))
+                    memoryUsedBytes: try row.integer("memory_used_bytes"),
+                    maximumDevices: try row.integer("max_devices")))
         }
         return nodes
     }

@@ -25,22 +25,30 @@ enum NodeWrites {
             PostgresStatement(
                 """
                 INSERT INTO pop.nodes AS n (node_id, incarnation, state, location, advertise_host, wss_port,
-                    quic_port, version, started_at, last_seen_at)
-                VALUES ($1, $2::uuid, $3, $4, $5, $6::integer, $7::integer, $8, $9::timestamptz, now())
+                    quic_port, version, started_at, last_seen_at, max_devices)
+                VALUES ($1, $2::uuid, $3, $4, $5, $6::integer, $7::integer, $8, $9::timestamptz, now(),
+                    $10::bigint)
                 ON CONFLICT (node_id) DO UPDATE SET incarnation = excluded.incarnation,
                     state = excluded.state, location = excluded.location,
                     advertise_host = excluded.advertise_host, wss_port = excluded.wss_port,
                     quic_port = excluded.quic_port, version = excluded.version,
                     started_at = excluded.started_at, last_seen_at = now(), devices_online = 0,
                     conns_active = 0, bytes_sent = 0, bytes_received = 0, cpu_utilization = 0,
-                    memory_used_bytes = 0
+                    memory_used_bytes = 0, max_devices = excluded.max_devices
                 """,
                 [
                     node.nodeID, .uuid(node.incarnation), .text(state.rawValue),
                     .text(node.record.location), .text(node.record.advertiseHost),
                     .integer(Int64(node.record.wssPort)), .integer(Int64(node.record.quicPort)),
                     .text(node.record.version), .time(node.record.startedAt),
+                    .integer(Int64(node.record.maximumDevices)),
                 ]),
+            // A drain ends with its node's life: what comes back is active.
+            PostgresStatement(
+                """
+                UPDATE pop.drains SET state = 'canceled', ended_at = now(), updated_at = now()
+                WHERE node_id = $1 AND ended_at IS NULL AND started_at < $2::timestamptz
+                """, [node.nodeID, .time(node.record.startedAt)]),
         ]
     }
 
@@ -66,5 +74,10 @@ enum NodeWrites {
 
     static func dropExpired(retentionDays: Int) -> PostgresStatement {
         PostgresStatement("SELECT pop.drop_expired($1::integer)", [.integer(Int64(retentionDays))])
+    }
+
+    static func dropExpiredRecords(retentionDays: Int) -> PostgresStatement {
+        PostgresStatement(
+            "SELECT pop.drop_expired_records($1::integer)", [.integer(Int64(retentionDays))])
     }
 }

@@ -14,6 +14,10 @@ package enum StoreEvent: Sendable, Hashable {
     case connEnded(ConnRecord)
     case nodeState(NodeState)
     case nodeSample(NodeSample)
+    case audited(AuditRecord)
+    case adminTokensUsed([AdminTokenUse])
+    /// A drain began, was changed, went on or ended.
+    case drainChanged(DrainRecord)
 }
 
 /// A session as it begins.
@@ -255,10 +259,11 @@ package struct NodeRecord: Sendable, Hashable {
     package var quicPort: UInt16
     package var version: String
     package var startedAt: WallTime
+    package var maximumDevices: Int
 
     package init(
         nodeID: NodeID, location: String, advertiseHost: String?, wssPort: UInt16, quicPort: UInt16,
-        version: String, startedAt: WallTime
+        version: String, startedAt: WallTime, maximumDevices: Int = 0
     ) {
         self.nodeID = nodeID
         self.location = location
@@ -267,5 +272,6 @@ package struct NodeRecord: Sendable, Hashable {
         self.quicPort = quicPort
         self.version = version
         self.startedAt = startedAt
+        self.maximumDevices = maximumDevices
     }
 }

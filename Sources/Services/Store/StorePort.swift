@@ -22,7 +22,7 @@ package struct StoreHealth: Sendable, Hashable {
     package var waitingEvents: Int
     /// Events committed since the start.
     package var writtenEvents: UInt64
-    /// Load samples and ended conns given up for lack of room, since the start.
+    /// Load samples, ended conns and audit lines given up for lack of room, since the start.
     package var droppedEvents: UInt64
     /// Events that the database refused for good, since the start.
     package var refusedEvents: UInt64

@@ -10,15 +10,36 @@ package enum StoreQuery: Sendable, Hashable {
     case node(NodeID)
     /// Whose token this is, told by its hash.
     case deviceOfToken(sha256: [UInt8])
-    /// Gives a device a token, and takes away the one it had; the device need not be known yet.
-    case enrollDevice(DeviceID, tokenSHA256: [UInt8])
+    /// Gives a device a token, and takes away the one it had; the device need not be known yet. This and the
+    /// next two change nothing when the device's session epoch is none of `onlyAt`; nil: any.
+    case enrollDevice(DeviceID, tokenSHA256: [UInt8], onlyAt: [UInt64]? = nil)
     /// Takes a device's token away.
-    case revokeToken(DeviceID)
+    case revokeToken(DeviceID, onlyAt: [UInt64]? = nil)
     /// Keeps a device out, or lets it in again.
-    case setDeviceEnabled(DeviceID, Bool)
+    case setDeviceEnabled(DeviceID, Bool, onlyAt: [UInt64]? = nil)
+    /// Whether anything was changed at another node.
+    case revisions
+    /// Changes of who may come in after this one, in their order, a bounded number of them.
+    case admissions(after: Int64)
+    /// Devices that are kept out, by id, a bounded number of them.
+    case disabledDevices(after: DeviceID?)
+    /// Newest first.
+    case adminTokens(limit: Int, cursor: ListCursor?)
+    case adminToken(TokenID)
+    /// What it takes to know all admin tokens.
+    case adminTokenBook
+    case createAdminToken(NewAdminToken)
+    case deleteAdminToken(TokenID)
+    case audit(AuditListQuery)
+    case drains(DrainListQuery)
+    case claimKey(KeyClaim)
+    /// Keeps the answer of the attempt that claimed the key.
+    case settleKey(KeyClaim, KeyedAnswer)
+    /// Gives the key up: nothing was done.
+    case releaseKey(KeyClaim)
 }
 
-/// The answer to the query of the same name; `changed` to those that change something.
+/// The answer to the query of the same name; `admission` and `changed` to those that change something.
 package enum StoreAnswer: Sendable, Hashable {
     case devices(ListPage<DeviceRow>)
     /// Nil: no such device.
@@ -32,6 +53,17 @@ package enum StoreAnswer: Sendable, Hashable {
     case deviceOfToken(TokenHolder?)
     /// Whether there was something to change; once it is committed.
     case changed(Bool)
+    case admission(AdmissionOutcome)
+    case revisions(Revisions)
+    case admissions([Admission])
+    case disabledDevices([DeviceID])
+    case adminTokens(ListPage<AdminTokenRow>)
+    /// Nil: no such token, or too many to make another.
+    case adminToken(AdminTokenRow?)
+    case adminTokenBook(AdminTokenBook)
+    case audit(ListPage<AuditRow>)
+    case drains(ListPage<DrainRow>)
+    case keyState(KeyState)
 }
 
 /// The device that a token belongs to.
@@ -309,12 +341,14 @@ package struct NodeRow: Sendable, Hashable {
     package var bytesReceived: UInt64
     package var cpuUtilization: Double
     package var memoryUsedBytes: UInt64
+    /// The most devices it takes; 0 where it has not said so.
+    package var maximumDevices: UInt64
 
     package init(
         nodeID: NodeID, state: NodeState, location: String, advertiseHost: String?, wssPort: UInt16,
         quicPort: UInt16, version: String, startedAt: WallTime, lastSeenAt: WallTime,
         devicesOnline: UInt64, connsActive: UInt64, bytesSent: UInt64, bytesReceived: UInt64,
-        cpuUtilization: Double, memoryUsedBytes: UInt64
+        cpuUtilization: Double, memoryUsedBytes: UInt64, maximumDevices: UInt64 = 0
     ) {
         self.nodeID = nodeID
         self.state = state
@@ -331,5 +365,6 @@ package struct NodeRow: Sendable, Hashable {
         self.bytesReceived = bytesReceived
         self.cpuUtilization = cpuUtilization
         self.memoryUsedBytes = memoryUsedBytes
+        self.maximumDevices = maximumDevices
     }
 }

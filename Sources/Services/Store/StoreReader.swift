@@ -36,7 +36,7 @@ final class StoreReader {
         }
     }
 
-    /// One transaction; its last statement's rows are the answer.
+    /// One transaction.
     private static func statements(_ query: StoreQuery) throws(StoreFailure) -> [PostgresStatement] {
         switch query {
         case .devices(let list): [try DeviceReads.list(list)]
@@ -46,9 +46,25 @@ final class StoreReader {
         case .nodes: [NodeReads.all]
         case .node(let node): [NodeReads.one(node)]
         case .deviceOfToken(let hash): [Credentials.holder(hash)]
-        case .enrollDevice(let device, let hash): Credentials.enroll(device, hash)
-        case .revokeToken(let device): [Credentials.revoke(device)]
-        case .setDeviceEnabled(let device, let enabled): [Credentials.setEnabled(device, enabled)]
+        case .enrollDevice(let device, let hash, let epochs):
+            AdmissionStatements.enroll(device, hash, onlyAt: epochs)
+        case .revokeToken(let device, let epochs): AdmissionStatements.revoke(device, onlyAt: epochs)
+        case .setDeviceEnabled(let device, let isEnabled, let epochs):
+            AdmissionStatements.setEnabled(device, isEnabled, onlyAt: epochs)
+        case .revisions: [AdmissionStatements.revisions]
+        case .admissions(let revision): [AdmissionStatements.changes(after: revision)]
+        case .disabledDevices(let device): [AdmissionStatements.disabled(after: device)]
+        case .adminTokens(let limit, let cursor):
+            [try AdminTokenStatements.list(limit: limit, cursor: cursor)]
+        case .adminToken(let token): [AdminTokenStatements.one(token)]
+        case .adminTokenBook: [AdminTokenStatements.book]
+        case .createAdminToken(let token): [AdminTokenStatements.create(token)]
+        case .deleteAdminToken(let token): [AdminTokenStatements.delete(token)]
+        case .audit(let list): [try AuditStatements.list(list)]
+        case .drains(let list): [try DrainStatements.list(list)]
+        case .claimKey(let claim): IdempotencyStatements.claim(claim)
+        case .settleKey(let claim, let answer): [IdempotencyStatements.settle(claim, answer)]
+        case .releaseKey(let claim): [IdempotencyStatements.release(claim)]
         }
     }
 
@@ -56,26 +72,55 @@ final class StoreReader {
         _ query: StoreQuery, _ result: Result<[PostgresResult], PostgresError>
     ) -> Result<StoreAnswer, StoreFailure> {
         do throws(PostgresError) {
-            guard let rows = try result.get().last else {
-                throw PostgresError(.unexpectedAnswer, "no result")
-            }
-            switch query {
-            case .devices(let list): return .success(.devices(try DeviceReads.page(list, rows)))
-            case .device: return .success(.device(try rows.rows.first.map(DeviceReads.decode)))
-            case .sessions(let list): return .success(.sessions(try SessionReads.page(list, rows)))
-            case .load: return .success(.load(try LoadReads.points(rows)))
-            case .nodes: return .success(.nodes(try NodeReads.rows(rows)))
-            case .node: return .success(.node(try NodeReads.rows(rows).first))
-            case .deviceOfToken: return .success(.deviceOfToken(try rows.rows.first.map(Credentials.decode)))
-            case .enrollDevice, .revokeToken, .setDeviceEnabled:
-                return .success(.changed(rows.affectedRows > 0))
-            }
+            let results = try result.get()
+            guard let last = results.last else { throw PostgresError(.unexpectedAnswer, "no result") }
+            return .success(try answer(query, results, last))
         } catch {
-            // The only texts of an asker's that a statement casts are those of its cursor.
-            if error.isDataError { return .failure(.invalidCursor) }
+            // The only texts of an asker's that the statement of a list casts are those of its cursor.
+            if error.isDataError, query.isList { return .failure(.invalidCursor) }
             return .failure(
                 error.isRetryable || error.kind == .closed
                     ? .unavailable(error.description) : .failed(error.description))
+        }
+    }
+
+    private static func answer(
+        _ query: StoreQuery, _ results: [PostgresResult], _ last: PostgresResult
+    ) throws(PostgresError) -> StoreAnswer {
+        switch query {
+        case .devices(let list): .devices(try DeviceReads.page(list, last))
+        case .device: .device(try last.rows.first.map(DeviceReads.decode))
+        case .sessions(let list): .sessions(try SessionReads.page(list, last))
+        case .load: .load(try LoadReads.points(last))
+        case .nodes: .nodes(try NodeReads.rows(last))
+        case .node: .node(try NodeReads.rows(last).first)
+        case .deviceOfToken: .deviceOfToken(try last.rows.first.map(Credentials.decode))
+        case .enrollDevice, .revokeToken, .setDeviceEnabled:
+            .admission(try AdmissionStatements.decodeOutcome(results))
+        case .revisions: .revisions(try AdmissionStatements.decodeRevisions(last))
+        case .admissions: .admissions(try last.rows.map(AdmissionStatements.decode))
+        case .disabledDevices:
+            .disabledDevices(
+                try last.rows.map { row throws(PostgresError) in
+                    try row.value("device_id", DeviceID.init)
+                })
+        case .adminTokens(let limit, _): .adminTokens(try AdminTokenStatements.page(limit: limit, last))
+        case .adminToken, .createAdminToken:
+            .adminToken(try last.rows.first.map(AdminTokenStatements.decode))
+        case .adminTokenBook: .adminTokenBook(try AdminTokenStatements.decodeBook(last))
+        case .audit(let list): .audit(try AuditStatements.page(list, last))
+        case .drains(let list): .drains(try DrainStatements.page(list, last))
+        case .claimKey(let claim): .keyState(try IdempotencyStatements.state(claim, last))
+        case .deleteAdminToken, .settleKey, .releaseKey: .changed(last.affectedRows > 0)
+        }
+    }
+}
+
+extension StoreQuery {
+    fileprivate var isList: Bool {
+        switch self {
+        case .devices, .sessions, .adminTokens, .audit, .drains: true
+        default: false
         }
     }
 }

@@ -98,7 +98,7 @@ final class StoreWriter {
         queue.append(event)
         if queue.droppedCount > droppedBefore {
             log.warning(
-                "no room for events while the database is away: samples and ended conns dropped",
+                "no room for events while the database is away: the less important ones are dropped",
                 metadata: ["dropped_total": "\(queue.droppedCount)"])
         }
         noteHealth()
@@ -283,6 +283,9 @@ final class StoreWriter {
         case .connEnded(let conn): "conn_ended \(conn.connID)"
         case .nodeState: "node_state"
         case .nodeSample: "node_sample"
+        case .audited(let record): "audited \(record.auditID)"
+        case .adminTokensUsed: "admin_tokens_used"
+        case .drainChanged(let drain): "drain_changed \(drain.drainID)"
         }
     }
 
@@ -319,6 +322,7 @@ final class StoreWriter {
         guard phase == .writing, link.isReady else { return }
         upkeep(NodeWrites.makePartitions)
         upkeep(NodeWrites.dropExpired(retentionDays: configuration.retentionDays))
+        upkeep(NodeWrites.dropExpiredRecords(retentionDays: configuration.retentionDays))
     }
 
     /// A transaction of its own, as it locks whole tables for a moment; what has no partition yet lands in

@@ -4,7 +4,7 @@ internal import Postgres
 /// Events that are written in one transaction, as one set a table.
 ///
 /// Sets are written in an order in which an event finds what it builds on: starts, updates, states, load,
-/// ends, conns, the node. Every statement can be said twice with the effect of once.
+/// ends, conns, the node, operators' acts. Every statement can be said twice with the effect of once.
 struct WriteBatch {
     let events: [StoreEvent]
 
@@ -30,6 +30,9 @@ struct WriteBatch {
         var ends: [SessionEnd] = []
         var conns: [ConnRecord] = []
         var samples: [NodeSample] = []
+        var audits: [AuditRecord] = []
+        var uses: [AdminTokenUse] = []
+        var drains: [DrainRecord] = []
         for event in events {
             switch event {
             case .sessionStarted(let record, _): starts.append(record)
@@ -39,6 +42,9 @@ struct WriteBatch {
             case .sessionEnded(let end): ends.append(end)
             case .connEnded(let conn): conns.append(conn)
             case .nodeSample(let sample): samples.append(sample)
+            case .audited(let record): audits.append(record)
+            case .adminTokensUsed(let used): uses += used
+            case .drainChanged(let drain): drains.append(drain)
             // The lease carries the state.
             case .nodeState: break
             }
@@ -63,6 +69,9 @@ struct WriteBatch {
             statements.append(LoadWrites.insertNodeLoad(samples, node))
             statements.append(LoadWrites.setNode(last, node))
         }
+        if !audits.isEmpty { statements.append(AuditStatements.insert(audits, node)) }
+        if !uses.isEmpty { statements.append(AdminTokenStatements.noteUses(uses)) }
+        if !drains.isEmpty { statements.append(DrainStatements.write(latest(drains), node)) }
         return statements
     }
 
@@ -74,6 +83,12 @@ struct WriteBatch {
             byDevice[start.deviceID] = start
         }
         return byDevice.values.sorted { $0.deviceID < $1.deviceID }
+    }
+
+    private func latest(_ drains: [DrainRecord]) -> [DrainRecord] {
+        var byID: [DrainID: DrainRecord] = [:]
+        for drain in drains { byID[drain.drainID] = drain }
+        return Array(byID.values)
     }
 
     private func latest(_ loads: [LoadSample]) -> [LoadSample] {

@@ -4,8 +4,9 @@ internal import Domain
 /// Events that wait to be written, in the order they happened, within a bound.
 ///
 /// The newest state of a session takes the place of one that still waits: only the last one matters.
-/// When there is no more room, load samples are thinned out first, then ended conns go, oldest first;
-/// what says that a session began, changed or ended always stays.
+/// When there is no more room, load samples are thinned out first, then ended conns go, oldest first, then
+/// lines of the audit trail, those of strangers before the others; what says that a session or a drain began,
+/// changed or ended always stays.
 struct WriteQueue {
     private var entries = Deque<StoreEvent>()
     /// The place of the first entry, counted since the queue was made.
@@ -14,7 +15,7 @@ struct WriteQueue {
     private var updatePlaces: [SessionID: Int] = [:]
     /// Session starts in the queue: somebody waits for each of them.
     private(set) var waitingStarts = 0
-    /// Load samples and ended conns given up for lack of room.
+    /// Events given up for lack of room.
     private(set) var droppedCount: UInt64 = 0
     private let capacity: Int
 
@@ -44,7 +45,8 @@ struct WriteQueue {
             updatePlaces[update.sessionID] = firstPlace + entries.count
         case .sessionStarted:
             waitingStarts += 1
-        case .sessionEnded, .loadReport, .connEnded, .nodeSample, .nodeState:
+        case .sessionEnded, .loadReport, .connEnded, .nodeSample, .nodeState, .audited, .adminTokensUsed,
+            .drainChanged:
             break
         }
         entries.append(event)
@@ -62,7 +64,7 @@ struct WriteQueue {
             case .deviceState(let state): statePlaces[state.sessionID] = nil
             case .sessionUpdated(let update): updatePlaces[update.sessionID] = nil
             case .sessionStarted: waitingStarts -= 1
-            case .sessionEnded, .loadReport, .connEnded, .nodeSample, .nodeState: break
+            default: break
             }
         }
         return taken
@@ -87,6 +89,13 @@ struct WriteQueue {
         }
         drop(&excess) { event in
             if case .connEnded = event { true } else { false }
+        }
+        // Anybody can make lines of the audit trail, by calls that are refused.
+        drop(&excess) { event in
+            if case .audited(let record) = event { record.actor.isEmpty } else { false }
+        }
+        drop(&excess) { event in
+            if case .audited = event { true } else { false }
         }
         indexPlaces()
     }

@@ -171,7 +171,7 @@ func nodeRow(_ id: String, state: NodeState = .active, host: String? = nil) -> N
     NodeRow(
         nodeID: someNode(id), state: state, location: "eu", advertiseHost: host, wssPort: 443, quicPort: 443,
         version: "0.1.0", startedAt: someTime, lastSeenAt: someTime, devicesOnline: 1, connsActive: 2,
-        bytesSent: 3, bytesReceived: 4, cpuUtilization: 0.5, memoryUsedBytes: 6)
+        bytesSent: 3, bytesReceived: 4, cpuUtilization: 0.5, memoryUsedBytes: 6, maximumDevices: 50)
 }
 
 func deviceRow(_ id: String, online: Bool = false, node: String? = nil, epoch: UInt64 = 7) -> DeviceRow {

@@ -33,7 +33,7 @@ struct AdminNodeTests {
                     "wss_port": 443, "quic_port": 443, "version": "0.1.0",
                     "started_at": "2026-01-31T09:05:00.120Z", "last_seen_at": "2026-01-31T09:05:00.120Z",
                     "devices_online": 1, "conns_active": 2, "bytes_sent": 3, "bytes_received": 4,
-                    "cpu_utilization": .double(0.5), "memory_used_bytes": 6,
+                    "cpu_utilization": .double(0.5), "memory_used_bytes": 6, "max_devices": 50,
                 ])
         }
     }

@@ -192,28 +192,6 @@ import Testing
         #expect(try points(1, .min / 2).isEmpty)
     }
 
-    @Test func tokensAreFoundByTheirHashUntilTheyAreRevoked() throws {
-        #expect(store.pump { store.client.health.isConnected })
-        let id = try store.device(named: "enrolled-1")
-        let first = [UInt8](repeating: 1, count: 32)
-        let second = [UInt8](repeating: 2, count: 32)
-        #expect(try store.ask(.deviceOfToken(sha256: first)) == .deviceOfToken(nil))
-        #expect(try store.ask(.enrollDevice(id, tokenSHA256: first)) == .changed(true))
-        let holder = TokenHolder(deviceID: id, enabled: true)
-        #expect(try store.ask(.deviceOfToken(sha256: first)) == .deviceOfToken(holder))
-        #expect(try store.device("enrolled-1")?.online == false)
-        #expect(try store.ask(.enrollDevice(id, tokenSHA256: second)) == .changed(true))
-        #expect(try store.ask(.deviceOfToken(sha256: first)) == .deviceOfToken(nil))
-        #expect(try store.ask(.setDeviceEnabled(id, false)) == .changed(true))
-        let disabled = TokenHolder(deviceID: id, enabled: false)
-        #expect(try store.ask(.deviceOfToken(sha256: second)) == .deviceOfToken(disabled))
-        #expect(try store.ask(.revokeToken(id)) == .changed(true))
-        #expect(try store.ask(.revokeToken(id)) == .changed(false))
-        #expect(try store.ask(.deviceOfToken(sha256: second)) == .deviceOfToken(nil))
-        let absent = try store.device(named: "absent")
-        #expect(try store.ask(.setDeviceEnabled(absent, true)) == .changed(false))
-    }
-
     @Test func listsUseTheirIndexes() throws {
         #expect(store.pump { store.client.health.isConnected })
         try sql.run(

@@ -56,6 +56,27 @@ import Testing
         #expect(starts.count == 301)
     }
 
+    @Test mutating func auditLinesGoLastAndThoseOfStrangersFirst() throws {
+        var queue = WriteQueue(capacity: 20)
+        let session = try records.session("d1")
+        func line(_ number: UInt64, _ actor: String) -> StoreEvent {
+            .audited(
+                AuditRecord(
+                    auditID: AuditID(high: 0, low: number), at: session.startedAt, actor: actor, tokenID: nil,
+                    remoteAddress: "", requestID: "", method: "POST", path: "/", status: 401, reason: ""))
+        }
+        queue.append(.connEnded(records.conn(of: session)))
+        for number: UInt64 in 0..<10 { queue.append(line(number, number % 2 == 0 ? "" : "ann")) }
+        for number in 0..<10 {
+            queue.append(.sessionStarted(try records.session("d\(number)"), acknowledgement: nil))
+        }
+        // A tenth is freed: the conn, and two strangers' lines.
+        #expect(queue.droppedCount == 3)
+        let kept = [1, 3, 4, 5, 6, 7, 8].map { (number: UInt64) in line(number, number % 2 == 0 ? "" : "ann")
+        }
+        #expect(queue.take(7) == kept)
+    }
+
     @Test mutating func placesHoldAfterThinning() throws {
         var queue = WriteQueue(capacity: 20)
         let session = try records.session("d1")
