@@ -1,3 +1,5 @@
+package import Domain
+
 /// Writes JSON straight into bytes, without a tree in between.
 ///
 /// The caller keeps the order of calls right: a `name` before each member of an object, as many ends as
@@ -5,8 +7,9 @@
 package struct JSONWriter {
     package private(set) var bytes: [UInt8] = []
     private let isPretty: Bool
-    /// For each open array or object: whether something stands in it already.
-    private var hasContent: [Bool] = []
+    private var depth = 0
+    /// Something stands before the next name or value in its object or array.
+    private var needsComma = false
     private var isAfterName = false
 
     /// - Parameter isPretty: two spaces a level and one member a line.
@@ -36,29 +39,48 @@ package struct JSONWriter {
     // MARK: Values
 
     package mutating func null() {
-        separate()
-        bytes.append(contentsOf: "null".utf8)
+        word("null")
     }
 
     package mutating func bool(_ value: Bool) {
-        separate()
-        bytes.append(contentsOf: (value ? "true" : "false").utf8)
+        word(value ? "true" : "false")
     }
 
     package mutating func integer(_ value: some BinaryInteger) {
+        guard let magnitude = UInt64(exactly: value.magnitude) else { return word(value.description) }
         separate()
-        bytes.append(contentsOf: value.description.utf8)
+        if value < 0 { bytes.append(UInt8(ascii: "-")) }
+        bytes.append(digitsOf: magnitude)
+        needsComma = true
     }
 
     /// The shortest text that reads back as the same number; null for what JSON has no number for.
     package mutating func double(_ value: Double) {
-        separate()
-        bytes.append(contentsOf: (value.isFinite ? value.description : "null").utf8)
+        word(value.isFinite ? value.description : "null")
     }
 
     package mutating func string(_ value: String) {
         separate()
         quote(value)
+        needsComma = true
+    }
+
+    /// A string of what is ASCII without anything to escape: an id, an address.
+    package mutating func string(_ value: some ASCIIText) {
+        separate()
+        bytes.append(UInt8(ascii: "\""))
+        value.append(to: &bytes)
+        bytes.append(UInt8(ascii: "\""))
+        needsComma = true
+    }
+
+    /// A string with the time in RFC 3339.
+    package mutating func time(_ value: WallTime) {
+        separate()
+        bytes.append(UInt8(ascii: "\""))
+        value.append(rfc3339To: &bytes)
+        bytes.append(UInt8(ascii: "\""))
+        needsComma = true
     }
 
     package mutating func value(_ value: JSONValue) {
@@ -87,12 +109,21 @@ package struct JSONWriter {
     private mutating func begin(_ bracket: UInt8) {
         separate()
         bytes.append(bracket)
-        hasContent.append(false)
+        depth += 1
+        needsComma = false
     }
 
     private mutating func end(_ bracket: UInt8) {
-        if hasContent.popLast() == true { breakLine() }
+        depth -= 1
+        if needsComma { breakLine() }
         bytes.append(bracket)
+        needsComma = true
+    }
+
+    private mutating func word(_ text: String) {
+        separate()
+        bytes.append(contentsOf: text.utf8)
+        needsComma = true
     }
 
     private mutating func separate() {
@@ -100,38 +131,44 @@ package struct JSONWriter {
             isAfterName = false
             return
         }
-        guard let last = hasContent.indices.last else { return }
-        if hasContent[last] { bytes.append(UInt8(ascii: ",")) }
-        hasContent[last] = true
-        breakLine()
+        if needsComma { bytes.append(UInt8(ascii: ",")) }
+        if depth > 0 { breakLine() }
     }
 
     private mutating func breakLine() {
         guard isPretty else { return }
         bytes.append(UInt8(ascii: "\n"))
-        bytes.append(contentsOf: repeatElement(UInt8(ascii: " "), count: 2 * hasContent.count))
+        bytes.append(contentsOf: repeatElement(UInt8(ascii: " "), count: 2 * depth))
     }
 
     private mutating func quote(_ text: String) {
         bytes.append(UInt8(ascii: "\""))
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""): bytes.append(contentsOf: [UInt8(ascii: "\\"), byte])
-            case UInt8(ascii: "\\"): bytes.append(contentsOf: [UInt8(ascii: "\\"), byte])
-            case 0x0a: bytes.append(contentsOf: [UInt8(ascii: "\\"), UInt8(ascii: "n")])
-            case 0x0d: bytes.append(contentsOf: [UInt8(ascii: "\\"), UInt8(ascii: "r")])
-            case 0x09: bytes.append(contentsOf: [UInt8(ascii: "\\"), UInt8(ascii: "t")])
-            case 0x00..<0x20, 0x7f:
-                bytes.append(contentsOf: "\\u00".utf8)
-                bytes.append(Self.digits[Int(byte >> 4)])
-                bytes.append(Self.digits[Int(byte & 15)])
-            default: bytes.append(byte)
-            }
+        // Nearly all text is taken as it is, in one piece.
+        if text.utf8.contains(where: Self.isEscaped) {
+            for byte in text.utf8 { append(escaping: byte) }
+        } else {
+            bytes.append(contentsOf: text.utf8)
         }
         bytes.append(UInt8(ascii: "\""))
     }
 
-    private static let digits = Array("0123456789abcdef".utf8)
+    private static func isEscaped(_ byte: UInt8) -> Bool {
+        byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte == 0x7f
+    }
+
+    private mutating func append(escaping byte: UInt8) {
+        guard Self.isEscaped(byte) else { return bytes.append(byte) }
+        bytes.append(UInt8(ascii: "\\"))
+        switch byte {
+        case 0x0a: bytes.append(UInt8(ascii: "n"))
+        case 0x0d: bytes.append(UInt8(ascii: "r"))
+        case 0x09: bytes.append(UInt8(ascii: "t"))
+        case 0x00..<0x20, 0x7f:
+            bytes.append(UInt8(ascii: "u"))
+            bytes.append(hexadecimalDigits: 4, of: UInt64(byte))
+        default: bytes.append(byte)
+        }
+    }
 }
 
 extension JSONValue {

@@ -1,12 +1,9 @@
 /// Lower-case hexadecimal text.
 package enum Hexadecimal {
     package static func encode(_ bytes: some Sequence<UInt8>) -> String {
-        let digits = Array("0123456789abcdef".utf8)
         var text: [UInt8] = []
-        for byte in bytes {
-            text.append(digits[Int(byte >> 4)])
-            text.append(digits[Int(byte & 15)])
-        }
+        text.reserveCapacity(2 * bytes.underestimatedCount)
+        for byte in bytes { text.append(hexadecimalDigits: 2, of: UInt64(byte)) }
         return String(decoding: text, as: UTF8.self)
     }
 

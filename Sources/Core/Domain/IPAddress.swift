@@ -1,5 +1,5 @@
 /// An IPv4 address as one big-endian number.
-package struct IPv4Address: Sendable, Hashable, CustomStringConvertible {
+package struct IPv4Address: Sendable, Hashable, ASCIIText {
     package var value: UInt32
 
     package init(_ value: UInt32) {
@@ -27,13 +27,16 @@ package struct IPv4Address: Sendable, Hashable, CustomStringConvertible {
         self.value = value
     }
 
-    package var description: String {
-        "\(value >> 24).\(value >> 16 & 255).\(value >> 8 & 255).\(value & 255)"
+    package func append(to bytes: inout [UInt8]) {
+        for shift: UInt32 in [24, 16, 8, 0] {
+            if shift < 24 { bytes.append(UInt8(ascii: ".")) }
+            bytes.append(digitsOf: UInt64(value >> shift & 255))
+        }
     }
 }
 
 /// An IPv6 address as two big-endian halves; no zone.
-package struct IPv6Address: Sendable, Hashable, CustomStringConvertible {
+package struct IPv6Address: Sendable, Hashable, ASCIIText {
     package var high: UInt64
     package var low: UInt64
 
@@ -102,9 +105,12 @@ package struct IPv6Address: Sendable, Hashable, CustomStringConvertible {
         return UInt16(truncatingIfNeeded: word >> UInt64(16 * (3 - index % 4)))
     }
 
-    /// The canonical text of RFC 5952.
-    package var description: String {
-        if let mapped = mappedIPv4 { return "::ffff:\(mapped)" }
+    /// Appends the canonical text of RFC 5952.
+    package func append(to bytes: inout [UInt8]) {
+        if let mapped = mappedIPv4 {
+            bytes.append(contentsOf: "::ffff:".utf8)
+            return mapped.append(to: &bytes)
+        }
         var longest = 0..<0
         var start = 0
         while start < 8 {
@@ -113,16 +119,22 @@ package struct IPv6Address: Sendable, Hashable, CustomStringConvertible {
             if end - start > max(1, longest.count) { longest = start..<end }
             start = max(end, start + 1)
         }
-        func text(_ range: Range<Int>) -> String {
-            range.map { String(group($0), radix: 16) }.joined(separator: ":")
+        var index = 0
+        while index < 8 {
+            if !longest.isEmpty, index == longest.lowerBound {
+                bytes.append(contentsOf: "::".utf8)
+                index = longest.upperBound
+                continue
+            }
+            if index > 0, longest.isEmpty || index != longest.upperBound { bytes.append(UInt8(ascii: ":")) }
+            bytes.append(contentsOf: String(group(index), radix: 16).utf8)
+            index += 1
         }
-        if longest.isEmpty { return text(0..<8) }
-        return text(0..<longest.lowerBound) + "::" + text(longest.upperBound..<8)
     }
 }
 
 /// An IP address of either family.
-package enum IPAddress: Sendable, Hashable, CustomStringConvertible {
+package enum IPAddress: Sendable, Hashable, ASCIIText {
     case v4(IPv4Address)
     case v6(IPv6Address)
 
@@ -137,10 +149,10 @@ package enum IPAddress: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    package var description: String {
+    package func append(to bytes: inout [UInt8]) {
         switch self {
-        case .v4(let address): address.description
-        case .v6(let address): address.description
+        case .v4(let address): address.append(to: &bytes)
+        case .v6(let address): address.append(to: &bytes)
         }
     }
 
@@ -240,7 +252,7 @@ extension IPAddress {
 }
 
 /// An IP address and a port.
-package struct SocketAddress: Sendable, Hashable, CustomStringConvertible {
+package struct SocketAddress: Sendable, Hashable, ASCIIText {
     package var ip: IPAddress
     package var port: UInt16
 
@@ -259,10 +271,16 @@ package struct SocketAddress: Sendable, Hashable, CustomStringConvertible {
         self.init(ip: ip, port: port)
     }
 
-    package var description: String {
+    package func append(to bytes: inout [UInt8]) {
         switch ip {
-        case .v4(let address): "\(address):\(port)"
-        case .v6(let address): "[\(address)]:\(port)"
+        case .v4(let address):
+            address.append(to: &bytes)
+        case .v6(let address):
+            bytes.append(UInt8(ascii: "["))
+            address.append(to: &bytes)
+            bytes.append(UInt8(ascii: "]"))
         }
+        bytes.append(UInt8(ascii: ":"))
+        bytes.append(digitsOf: UInt64(port))
     }
 }

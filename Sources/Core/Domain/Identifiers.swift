@@ -1,5 +1,5 @@
 /// A 16-byte identifier, written as a UUID (RFC 9562).
-package protocol UUIDIdentifier: Sendable, Hashable, CustomStringConvertible {
+package protocol UUIDIdentifier: Sendable, Hashable, ASCIIText {
     var high: UInt64 { get }
     var low: UInt64 { get }
     init(high: UInt64, low: UInt64)
@@ -59,15 +59,17 @@ extension UUIDIdentifier {
         return result
     }
 
-    package var description: String {
-        let digits = Hexadecimal.encode(bytes)
-        var text = ""
-        text.reserveCapacity(36)
-        for (index, digit) in digits.enumerated() {
-            if index == 8 || index == 12 || index == 16 || index == 20 { text.append("-") }
-            text.append(digit)
-        }
-        return text
+    /// Appends the canonical form of 36 characters.
+    package func append(to bytes: inout [UInt8]) {
+        bytes.append(hexadecimalDigits: 8, of: high >> 32)
+        bytes.append(UInt8(ascii: "-"))
+        bytes.append(hexadecimalDigits: 4, of: high >> 16)
+        bytes.append(UInt8(ascii: "-"))
+        bytes.append(hexadecimalDigits: 4, of: high)
+        bytes.append(UInt8(ascii: "-"))
+        bytes.append(hexadecimalDigits: 4, of: low >> 48)
+        bytes.append(UInt8(ascii: "-"))
+        bytes.append(hexadecimalDigits: 12, of: low)
     }
 }
 

@@ -22,14 +22,32 @@ package struct WallTime: Sendable, Hashable, Comparable {
 
     /// RFC 3339 in UTC with milliseconds, e.g. `2026-01-31T09:05:00.120Z`.
     package var rfc3339: String {
+        var bytes: [UInt8] = []
+        append(rfc3339To: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Appends the text of ``rfc3339``.
+    package func append(rfc3339To bytes: inout [UInt8]) {
         let total = milliseconds
-        let millisecond = Int(positiveRemainder(total, 1_000))
         let second = floorDivide(total, 1_000)
-        let daySecond = Int(positiveRemainder(second, 86_400))
+        let daySecond = UInt64(positiveRemainder(second, 86_400))
         let date = CivilDate(daysSinceEpoch: floorDivide(second, 86_400))
-        return padded(date.year, 4) + "-" + padded(date.month, 2) + "-" + padded(date.day, 2) + "T"
-            + padded(daySecond / 3_600, 2) + ":" + padded(daySecond / 60 % 60, 2) + ":"
-            + padded(daySecond % 60, 2) + "." + padded(millisecond, 3) + "Z"
+        if date.year < 0 { bytes.append(UInt8(ascii: "-")) }
+        bytes.append(digitsOf: UInt64(date.year.magnitude), width: 4)
+        bytes.append(UInt8(ascii: "-"))
+        bytes.append(digitsOf: UInt64(date.month.magnitude), width: 2)
+        bytes.append(UInt8(ascii: "-"))
+        bytes.append(digitsOf: UInt64(date.day.magnitude), width: 2)
+        bytes.append(UInt8(ascii: "T"))
+        bytes.append(digitsOf: daySecond / 3_600, width: 2)
+        bytes.append(UInt8(ascii: ":"))
+        bytes.append(digitsOf: daySecond / 60 % 60, width: 2)
+        bytes.append(UInt8(ascii: ":"))
+        bytes.append(digitsOf: daySecond % 60, width: 2)
+        bytes.append(UInt8(ascii: "."))
+        bytes.append(digitsOf: UInt64(positiveRemainder(total, 1_000)), width: 3)
+        bytes.append(UInt8(ascii: "Z"))
     }
 
     /// IMF-fixdate of RFC 9110 section 5.6.7, e.g. `Sun, 06 Nov 1994 08:49:37 GMT`.

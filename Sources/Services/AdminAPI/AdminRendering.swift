@@ -26,7 +26,14 @@ extension JSONWriter {
     }
 
     mutating func field(_ name: String, _ value: WallTime?) {
-        field(name, value?.rfc3339)
+        self.name(name)
+        if let value { time(value) } else { null() }
+    }
+
+    /// An id, or an address.
+    mutating func field(_ name: String, _ value: (some ASCIIText)?) {
+        self.name(name)
+        if let value { string(value) } else { null() }
     }
 
     mutating func field(_ name: String, _ values: [String]) {
@@ -111,7 +118,7 @@ extension DeviceRow {
         writer.field("status", online ? "online" : "offline")
         writer.field("enabled", enabled)
         writer.field("node_id", nodeID?.description)
-        writer.field("session_id", sessionID?.description)
+        writer.field("session_id", sessionID)
         writer.field("location", location)
         writer.field("tags", tags)
         writer.field("capacity", capacity)
@@ -148,7 +155,7 @@ extension SessionRow {
 
     func write(to writer: inout JSONWriter) {
         writer.beginObject()
-        writer.field("session_id", sessionID.description)
+        writer.field("session_id", sessionID)
         writer.field("device_id", deviceID.description)
         writer.field("node_id", nodeID.description)
         writer.field("session_epoch", sessionEpoch)
@@ -186,13 +193,13 @@ extension LoadPoint {
 extension ConnSnapshot {
     func write(to writer: inout JSONWriter, nodeID: NodeID, now: Instant) {
         writer.beginObject()
-        writer.field("conn_id", connID.description)
+        writer.field("conn_id", connID)
         writer.field("node_id", nodeID.description)
         writer.field("device_id", deviceID.description)
-        writer.field("session_id", sessionID.description)
+        writer.field("session_id", sessionID)
         writer.field("user", user)
         writer.field("protocol", clientProtocol.rawValue)
-        writer.field("client_address", clientAddress.description)
+        writer.field("client_address", clientAddress)
         writer.field("target", target.description)
         writer.field("resolved_address", resolvedAddress)
         writer.field("state", state.rawValue)

@@ -29,8 +29,6 @@ package struct AdminRoute {
     let media: Media
     let handle: (AdminCall) throws(AdminProblem) -> Void
 
-    let segments: [Substring]
-
     init(
         _ method: HTTPMethod, _ path: String, _ scope: AdminScope?, parameters: Set<String> = [],
         body: Body = .reasonOnly, media: Media = .json,
@@ -43,28 +41,13 @@ package struct AdminRoute {
         self.body = body
         self.media = media
         self.handle = handle
-        segments = path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
     }
 
     var isSafe: Bool { method == .get }
-
-    /// The values of the `{name}` segments when the path fits; nil otherwise.
-    func match(_ path: [String]) -> [String: String]? {
-        guard path.count == segments.count else { return nil }
-        var values: [String: String] = [:]
-        for (segment, part) in zip(segments, path) {
-            if segment.hasPrefix("{") {
-                guard !part.isEmpty else { return nil }
-                values[String(segment.dropFirst().dropLast())] = part
-            } else if segment != part {
-                return nil
-            }
-        }
-        return values
-    }
 }
 
-/// All routes, and the search among them.
+/// All routes, as a tree of their paths' segments: a search takes as many steps as the path has segments,
+/// however many routes there are.
 struct AdminRouteTable {
     enum Found {
         case route(AdminRoute, parameters: [String: String])
@@ -73,17 +56,76 @@ struct AdminRouteTable {
         case nothing
     }
 
-    let routes: [AdminRoute]
+    private struct Node {
+        var literals: [(text: String, node: Int)] = []
+        /// What any segment but an empty one leads to, and what it is the value of.
+        var parameter: (name: String, node: Int)?
+        /// Places in `routes`.
+        var routes: [Int] = []
+    }
 
+    let routes: [AdminRoute]
+    private var nodes = [Node()]
+
+    init(routes: [AdminRoute]) {
+        self.routes = routes
+        for (place, route) in routes.enumerated() {
+            var node = 0
+            for segment in route.path.dropFirst().split(separator: "/", omittingEmptySubsequences: false) {
+                node = child(of: node, String(segment))
+            }
+            nodes[node].routes.append(place)
+        }
+    }
+
+    private mutating func child(of node: Int, _ segment: String) -> Int {
+        if segment.hasPrefix("{") {
+            if let parameter = nodes[node].parameter { return parameter.node }
+            nodes[node].parameter = (String(segment.dropFirst().dropLast()), nodes.count)
+        } else {
+            if let literal = nodes[node].literals.first(where: { $0.text == segment }) { return literal.node }
+            nodes[node].literals.append((segment, nodes.count))
+        }
+        nodes.append(Node())
+        return nodes.count - 1
+    }
+
+    /// Where a segment is both a literal and a parameter's value, the literal goes first and the other is
+    /// tried for methods that it lacks.
     func find(_ method: HTTPMethod, _ path: [String]) -> Found {
         // HEAD is GET without the content, which the server leaves out.
         let wanted = method == .head ? .get : method
-        var allowed: [String] = []
-        for route in routes {
-            guard let parameters = route.match(path) else { continue }
-            if route.method == wanted { return .route(route, parameters: parameters) }
-            if route.isSafe { allowed += ["GET", "HEAD"] } else { allowed.append(route.method.name) }
+        var others: [Int] = []
+        var parameters: [String: String] = [:]
+        if let place = search(wanted, path, 0, from: 0, &parameters, &others) {
+            return .route(routes[place], parameters: parameters)
         }
-        return allowed.isEmpty ? .nothing : .otherMethods(allowed.joined(separator: ", "))
+        guard !others.isEmpty else { return .nothing }
+        let allowed = others.sorted().flatMap { place in
+            routes[place].isSafe ? ["GET", "HEAD"] : [routes[place].method.name]
+        }
+        return .otherMethods(allowed.joined(separator: ", "))
+    }
+
+    private func search(
+        _ method: HTTPMethod, _ path: [String], _ depth: Int, from node: Int,
+        _ parameters: inout [String: String], _ others: inout [Int]
+    ) -> Int? {
+        guard depth < path.count else {
+            for place in nodes[node].routes where routes[place].method == method { return place }
+            others += nodes[node].routes
+            return nil
+        }
+        let segment = path[depth]
+        for literal in nodes[node].literals where literal.text == segment {
+            if let place = search(method, path, depth + 1, from: literal.node, &parameters, &others) {
+                return place
+            }
+        }
+        guard let (name, next) = nodes[node].parameter, !segment.isEmpty,
+            let place = search(method, path, depth + 1, from: next, &parameters, &others)
+        else { return nil }
+        parameters[name] = segment
+        return place
     }
 }

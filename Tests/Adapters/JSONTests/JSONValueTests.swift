@@ -1,3 +1,4 @@
+import Domain
 import JSON
 import Testing
 
@@ -38,6 +39,33 @@ struct JSONValueTests {
 
     @Test func numbersThatJSONLacksAreWrittenAsNull() {
         #expect(JSONValue.array([.double(.nan), .double(.infinity)]).text == "[null,null]")
+    }
+
+    @Test func writerTakesNumbersIdsAndTimesWithoutATree() throws {
+        var writer = JSONWriter()
+        writer.beginArray()
+        for value in [0, 7, 10, -1, Int.max, Int.min] { writer.integer(value) }
+        writer.integer(UInt64.max)
+        writer.double(0.5)
+        writer.string(SessionID(high: 1, low: 0xabcd))
+        writer.string(SocketAddress(ip: .v4(IPv4Address(0xc000_0207)), port: 0))
+        writer.time(WallTime(milliseconds: 1_769_850_300_120))
+        writer.beginObject()
+        writer.endObject()
+        writer.endArray()
+        #expect(
+            String(decoding: writer.bytes, as: UTF8.self) == """
+                [0,7,10,-1,9223372036854775807,-9223372036854775808,18446744073709551615,0.5,\
+                "00000000-0000-0001-0000-00000000abcd","192.0.2.7:0","2026-01-31T09:05:00.120Z",{}]
+                """)
+    }
+
+    @Test func everyControlCharacterIsEscaped() {
+        let text = String(String.UnicodeScalarView((0...0x7f).compactMap { Unicode.Scalar($0) }))
+        let written = JSONValue.string(text).text
+        #expect(written.utf8.allSatisfy { (0x20..<0x7f).contains($0) })
+        #expect(written.contains(#"\u0000\u0001"#) && written.contains(#"\b"#) == false)
+        #expect(written.hasSuffix(#"}~\u007f""#) && written.contains(#"\t\n\u000b\u000c\r\u000e"#))
     }
 
     @Test func faultsAreTyped() {

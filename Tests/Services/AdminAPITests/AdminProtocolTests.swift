@@ -62,6 +62,10 @@ struct AdminProtocolTests {
         #expect(answer.code == "method_not_allowed")
         #expect(answer.fields["allow"] == "GET, HEAD, POST, DELETE")
         #expect(try bench.send(.post, "/livez").fields["allow"] == "GET, HEAD")
+        #expect(try bench.send(.put, "/v1/devices/dev1").fields["allow"]?.hasPrefix("GET, HEAD") == true)
+        // A word of the path that is also a value of the path beside it has the methods of both.
+        #expect(try bench.send(.put, "/v1/conns/close").fields["allow"] == "GET, HEAD, DELETE, POST")
+        #expect(try bench.get("/v1/conns/close").code == "conn_not_found")
     }
 
     @Test func everyGetHasHead() throws {
