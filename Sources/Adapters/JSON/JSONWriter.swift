@@ -21,6 +21,13 @@ package struct JSONWriter {
         bytes.reserveCapacity(count)
     }
 
+    /// What was written since the last call, for documents that go out in pieces.
+    package mutating func takeBytes() -> [UInt8] {
+        let taken = bytes
+        bytes = []
+        return taken
+    }
+
     // MARK: Structure
 
     package mutating func beginObject() { begin(UInt8(ascii: "{")) }

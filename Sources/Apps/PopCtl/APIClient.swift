@@ -1,131 +1,193 @@
 internal import Domain
 internal import EventLoop
-package import HTTP1
+internal import HTTP1
 internal import HTTPServer
-package import JSON
+internal import JSON
 internal import TLS
 
-/// Why a call brought no result.
-package enum APIError: Error, CustomStringConvertible {
-    /// The server could not be reached, or broke off.
-    case unreachable(server: String, cause: String)
-    /// The server refused: its problem document, as far as it sent one.
-    case refused(status: UInt16, problem: JSONValue)
-    /// The server's answer is not what the API promises.
-    case unexpected(String)
-    /// The certificate authorities can't be used.
-    case trust(String)
-
-    package var description: String {
-        switch self {
-        case .unreachable(let server, let cause): "can't reach \(server): \(cause)"
-        case .refused(let status, let problem): Self.text(status, problem)
-        case .unexpected(let what): "unexpected answer: \(what)"
-        case .trust(let cause): cause
-        }
-    }
-
-    private static func text(_ status: UInt16, _ problem: JSONValue) -> String {
-        let code = problem["code"]?.string ?? "error"
-        var text = "\(code): \(problem["detail"]?.string ?? "the server answered \(status)") (\(status))"
-        for fault in problem["errors"]?.array ?? [] {
-            text += "\n  \(fault["field"]?.string ?? ""): \(fault["message"]?.string ?? "")"
-        }
-        if status == 401 { text += "\n  set POP_TOKEN or --token to an admin token" }
-        return text
-    }
-}
-
 /// Calls the admin API, one request at a time.
-package final class APIClient {
+///
+/// A call whose connection is lost is tried once more: reading changes nothing, and a call that changes
+/// something carries an `Idempotency-Key`, by which the server knows it again.
+final class APIClient {
+    /// What else happens while a call or a wait is under way comes from this loop.
+    let loop: EventLoop
+    /// Ends the call or the wait that is under way, and all that follow; set by a handler of the loop.
+    var isInterrupted = false
+
     private let server: ServerAddress
     private let token: String?
-    private let loop: EventLoop
     private let tls: TLSContext?
     private var addresses: [IPAddress] = []
 
     /// A list page of 1,000 rich items is below a megabyte; this leaves room.
     private static let longestBody = 64 << 20
+    private static let connectTimeout = Duration.seconds(10)
+    /// Before a lost call is tried again: a server that restarts is not there at once.
+    private static let pauseBeforeRetry = Duration.milliseconds(300)
 
-    /// - Parameter caFile: PEM text of the authorities to trust instead of the system's.
-    package init(server: ServerAddress, token: String?, caPEM: [UInt8]?) throws {
+    /// - Parameter tls: what a server of `https` is spoken to with; not used for `http`.
+    init(server: ServerAddress, token: String?, tls: TLSContext?) throws(SystemError) {
         self.server = server
         self.token = token
+        self.tls = server.isSecure ? tls : nil
         loop = try EventLoop()
-        guard server.isSecure else {
-            tls = nil
-            return
-        }
-        do {
-            tls = try TLSContext.client(trust: caPEM.map { .certificates(pem: $0) } ?? .system)
-        } catch {
-            throw APIError.trust("\(error)")
-        }
     }
 
+    // MARK: Calls
+
     /// The JSON of a successful answer; null for one without content.
-    package func call(_ method: HTTPMethod, _ target: String, body: JSONValue? = nil) throws(APIError)
-        -> JSONValue
-    {
-        var fields: HTTPFields = [
-            "Accept": "application/json", "User-Agent": "popctl/\(ControlProgram.version)",
-        ]
-        if let token { fields.append("Authorization", "Bearer \(token)") }
+    func call(
+        _ method: HTTPMethod, _ target: String, body: JSONValue? = nil
+    ) throws(APIError) -> JSONValue {
+        var fields = commonFields(accepting: "application/json")
+        if method != .get {
+            fields.append("Idempotency-Key", Hexadecimal.encode(SystemRandom.bytes(16)))
+        }
         if body != nil { fields.append("Content-Type", "application/json") }
         let request = HTTPClientRequest(
             method: method, target: target, host: server.authority, fields: fields,
             body: body?.serialised() ?? [])
-        let response = try send(request)
-        let limits = JSONLimits(bytes: Self.longestBody, depth: 64)
-        let content = response.body.isEmpty ? .null : try? JSONValue(parsing: response.body, limits: limits)
+        var configuration = HTTPClient.Configuration()
+        configuration.bodyBytes = Self.longestBody
+        let response = try sendTwice(request, configuration)
         guard response.status.isSuccessful else {
-            throw .refused(status: response.status.code, problem: content ?? .null)
+            throw .refused(Self.problem(response.head, response.body))
         }
-        guard let content else { throw .unexpected("no JSON") }
+        guard let content = Self.content(response.body) else { throw .unexpected("no JSON") }
         return content
     }
 
-    /// Waits, so that a caller can poll.
-    package func wait(_ duration: Duration) {
+    /// Reads a stream of events until it ends.
+    ///
+    /// - Parameters:
+    ///   - silence: the longest time without an octet, after which the stream is taken for dead.
+    ///   - opened: called when the server has agreed.
+    /// - Throws: `unreachable` also for a stream that breaks off.
+    func stream(
+        _ target: String, fields: [(name: String, value: String)], silence: Duration,
+        opened: @escaping () -> Void, received: @escaping ([UInt8]) -> Void
+    ) throws(APIError) {
+        var all = commonFields(accepting: "text/event-stream")
+        for field in fields { all.append(field.name, field.value) }
+        let request = HTTPClientRequest(target: target, host: server.authority, fields: all)
+        let refusal = Refusal()
+        var configuration = HTTPClient.Configuration()
+        configuration.bodyBytes = .max
+        configuration.streamTimeout = silence
+        configuration.onHead = { head in
+            refusal.isOne = !head.status.isSuccessful
+            if !refusal.isOne { opened() }
+        }
+        configuration.onBody = { bytes in
+            if refusal.isOne { refusal.append(bytes) } else { received(bytes) }
+        }
+        let response: HTTPClientResponse
+        do {
+            response = try send(request, configuration)
+        } catch {
+            throw self.error(error)
+        }
+        if refusal.isOne { throw .refused(Self.problem(response.head, refusal.body)) }
+    }
+
+    private final class Refusal {
+        private static let longest = 1 << 20
+        var isOne = false
+        private(set) var body: [UInt8] = []
+
+        func append(_ bytes: [UInt8]) {
+            if body.count + bytes.count <= Self.longest { body += bytes }
+        }
+    }
+
+    private func commonFields(accepting media: String) -> HTTPFields {
+        var fields: HTTPFields = ["Accept": media, "User-Agent": "popctl/\(ControlProgram.version)"]
+        if let token { fields.append("Authorization", "Bearer \(token)") }
+        return fields
+    }
+
+    private static func content(_ body: [UInt8]) -> JSONValue? {
+        guard !body.isEmpty else { return .null }
+        return try? JSONValue(parsing: body, limits: JSONLimits(bytes: longestBody, depth: 64))
+    }
+
+    private static func problem(_ head: HTTPResponseHead, _ body: [UInt8]) -> APIProblem {
+        APIProblem(head, content(body) ?? .null)
+    }
+
+    // MARK: Waiting
+
+    /// Waits, so that a caller can poll; ends early when `isOver` says so after some event of the loop.
+    func wait(_ duration: Duration, until isOver: () -> Bool = { false }) throws(APIError) {
         let deadline = SystemClock.now + duration
-        while SystemClock.now < deadline { loop.runOnce(waitingAtMost: deadline - SystemClock.now) }
+        while !isInterrupted, !isOver(), SystemClock.now < deadline {
+            loop.runOnce(waitingAtMost: deadline - SystemClock.now)
+        }
+        if isInterrupted { throw .interrupted }
     }
 
     // MARK: Sending
 
-    private func send(_ request: HTTPClientRequest) throws(APIError) -> HTTPClientResponse {
-        if addresses.isEmpty { addresses = try resolve() }
-        var cause = "no address"
-        for (index, address) in addresses.enumerated() {
-            switch exchange(request, with: SocketAddress(ip: address, port: server.port)) {
-            case .success(.response(let response)):
-                // The one that answers is asked first from now on.
-                addresses.swapAt(0, index)
-                return response
-            case .success(.switched): throw .unexpected("another protocol")
-            case .failure(.connection(let error)): cause = "\(error)"
-            case .failure(let error): throw .unreachable(server: server.description, cause: Self.text(error))
-            }
-        }
-        throw .unreachable(server: server.description, cause: cause)
+    /// How an exchange may fail.
+    private enum Failure: Error {
+        /// The server has not had the request.
+        case notReached(String)
+        /// The server may have had the request, and done what it says.
+        case lost(String)
+        case other(APIError)
     }
 
-    private static func text(_ error: HTTPClientError) -> String {
-        switch error {
-        case .unsendable: "the request can't be written"
-        case .malformed(let fault): fault.explanation
-        case .connection(let cause): "\(cause)"
-        case .closed: "the server closed before the answer was complete"
-        case .timedOut: "no answer in time"
-        case .cancelled: "cancelled"
+    private func error(_ failure: Failure) -> APIError {
+        switch failure {
+        case .notReached(let cause), .lost(let cause):
+            .unreachable(server: server.description, cause: cause)
+        case .other(let error): error
         }
+    }
+
+    private func sendTwice(
+        _ request: HTTPClientRequest, _ configuration: HTTPClient.Configuration
+    ) throws(APIError) -> HTTPClientResponse {
+        do {
+            return try send(request, configuration)
+        } catch .lost {
+            try wait(Self.pauseBeforeRetry)
+        } catch {
+            throw self.error(error)
+        }
+        do {
+            return try send(request, configuration)
+        } catch {
+            throw self.error(error)
+        }
+    }
+
+    /// Tries the server's addresses in turn; the one that answers is asked first from now on.
+    private func send(
+        _ request: HTTPClientRequest, _ configuration: HTTPClient.Configuration
+    ) throws(Failure) -> HTTPClientResponse {
+        if addresses.isEmpty { addresses = try resolve() }
+        var failure = Failure.notReached("no address")
+        for (index, address) in addresses.enumerated() {
+            do {
+                let response = try exchange(
+                    request, configuration, with: SocketAddress(ip: address, port: server.port))
+                addresses.swapAt(0, index)
+                return response
+            } catch .notReached(let cause) {
+                failure = .notReached(cause)
+            } catch {
+                throw error
+            }
+        }
+        throw failure
     }
 
     private func exchange(
-        _ request: HTTPClientRequest, with address: SocketAddress
-    ) -> Result<HTTPClient.Outcome, HTTPClientError> {
-        var configuration = HTTPClient.Configuration()
-        configuration.bodyBytes = Self.longestBody
+        _ request: HTTPClientRequest, _ configuration: HTTPClient.Configuration,
+        with address: SocketAddress
+    ) throws(Failure) -> HTTPClientResponse {
         let outcome = Box<Result<HTTPClient.Outcome, HTTPClientError>>()
         let client = HTTPClient.send(
             request, on: loop, configuration: configuration,
@@ -134,31 +196,71 @@ package final class APIClient {
                     return TLSStream.connect(
                         on: loop, to: address, host: server.host, context: tls, handler: handler)
                 }
-                return TCPStream.connect(on: loop, to: address, timeout: .seconds(10), handler: handler)
+                return TCPStream.connect(
+                    on: loop, to: address, timeout: Self.connectTimeout, handler: handler)
             },
             completion: { outcome.value = $0 })
-        defer { withExtendedLifetime(client) {} }
         // The client's own timers end this.
-        while true {
-            if let value = outcome.value { return value }
-            loop.runOnce()
+        while outcome.value == nil {
+            if isInterrupted { client.cancel() } else { loop.runOnce() }
+        }
+        if isInterrupted { throw .other(.interrupted) }
+        switch outcome.value {
+        case .success(.response(let response)): return response
+        case .success(.switched): throw .other(.unexpected("another protocol"))
+        case .failure(let error): throw failure(error)
+        case nil: throw .other(.interrupted)
         }
     }
 
-    private func resolve() throws(APIError) -> [IPAddress] {
+    private func failure(_ error: HTTPClientError) -> Failure {
+        switch error {
+        case .unsendable: .other(.unexpected("the request can't be written"))
+        case .malformed(let fault):
+            .other(.unreachable(server: server.description, cause: fault.explanation))
+        case .timedOut: .other(.unreachable(server: server.description, cause: "no answer in time"))
+        case .cancelled: .other(.interrupted)
+        case .closed: .lost("the server closed before the answer was complete")
+        case .connection(let cause as TLSError): failure(cause)
+        case .connection(let cause as StreamError): failure(cause)
+        case .connection(let cause): .notReached("\(cause)")
+        }
+    }
+
+    private func failure(_ error: StreamError) -> Failure {
+        switch error {
+        case .connectFailed, .connectTimedOut: .notReached("\(error)")
+        case .reset, .failed: .lost("\(error)")
+        }
+    }
+
+    private func failure(_ error: TLSError) -> Failure {
+        switch error.reason {
+        case .certificateRefused(let why):
+            .other(
+                .unreachable(
+                    server: server.description,
+                    cause: "its certificate is refused: \(why)\n  --ca-file FILE names whom to trust"))
+        case .sessionFailed, .truncated: .lost("\(error)")
+        case .configuration, .handshakeFailed, .handshakeTimedOut: .notReached("\(error)")
+        }
+    }
+
+    private func resolve() throws(Failure) -> [IPAddress] {
         if let address = IPAddress(server.host) { return [address] }
         let answer = Box<Result<[IPAddress], ResolveError>>()
         do {
             let resolver = try NameResolver(on: loop, threads: 1)
             defer { resolver.close() }
             _ = resolver.resolve(server.host) { answer.value = $0 }
-            while true {
+            while !isInterrupted {
                 if let value = answer.value { return try value.get() }
                 loop.runOnce()
             }
         } catch {
-            throw .unreachable(server: server.description, cause: "\(error)")
+            throw .notReached("\(error)")
         }
+        throw .other(.interrupted)
     }
 
     /// Where a callback puts its result.

@@ -1,32 +1,26 @@
 internal import ArgumentParser
+package import Domain
 internal import EventLoop
+internal import TLS
 
 /// `popctl` from its arguments to its exit code.
 package struct ControlProgram {
     package static let version = "0.1.0"
-    private static let defaultServer = "http://127.0.0.1:9080"
 
     private let environment: [String: String]
-    private let width: Int?
-    private let print: (String) -> Void
-    private let complain: (String) -> Void
+    private let console: any Console
+    private let now: () -> WallTime
 
-    /// - Parameters:
-    ///   - width: of the terminal that `print` writes to; nil when it is none.
-    ///   - print: writes to standard output.
-    ///   - complain: writes a line to standard error.
     package init(
-        environment: [String: String], width: Int?, print: @escaping (String) -> Void,
-        complain: @escaping (String) -> Void
+        environment: [String: String], console: any Console, now: @escaping () -> WallTime
     ) {
         self.environment = environment
-        self.width = width
-        self.print = print
-        self.complain = complain
+        self.console = console
+        self.now = now
     }
 
     private static let clean: Int32 = 0
-    private static let failure: Int32 = 1
+    package static let failure: Int32 = 1
     private static let usage: Int32 = 64
 
     /// - Parameter arguments: without the program's name.
@@ -35,13 +29,11 @@ package struct ControlProgram {
             var command = try ControlCommand.parseAsRoot(arguments)
             if let verb = command as? any ControlVerb {
                 try verb.perform(try session(verb.options))
-                return Self.clean
-            }
-            switch command {
-            case is ControlCommand, is NodesCommand, is DevicesCommand, is ConnsCommand:
+            } else if command is any ControlNoun {
                 complain(ControlCommand.helpMessage(for: type(of: command)))
                 return Self.usage
-            default: try command.run()
+            } else {
+                try command.run()
             }
             return Self.clean
         } catch let error as APIError {
@@ -52,37 +44,84 @@ package struct ControlProgram {
             return Self.failure
         } catch {
             let code = ControlCommand.exitCode(for: error)
-            (code.isSuccess ? print : complain)(ControlCommand.fullMessage(for: error))
-            return code.isSuccess ? Self.clean : Self.usage
+            let message = ControlCommand.fullMessage(for: error)
+            guard code.isSuccess else {
+                complain(message)
+                return Self.usage
+            }
+            console.print(message.hasSuffix("\n") || message.isEmpty ? message : message + "\n")
+            return Self.clean
         }
     }
 
+    private func complain(_ text: String) {
+        console.complain(text.hasSuffix("\n") ? text : text + "\n")
+    }
+
     private func session(_ options: ServerOptions) throws -> ControlSession {
-        let address = options.server ?? given("POP_SERVER") ?? Self.defaultServer
-        guard let server = ServerAddress(address) else {
+        ControlSession(
+            client: try ServerAccess(options, environment).makeClient(), console: console,
+            output: options.output, canDraw: environment["TERM"] != "dumb", clock: now)
+    }
+}
+
+/// Where the API is and what we show it: options first, then the environment, then the default.
+struct ServerAccess {
+    private let options: ServerOptions
+    private let environment: [String: String]
+
+    private static let defaultServer = "http://127.0.0.1:9080"
+    /// Tokens have about 50 characters; this is far less than a file given by mistake.
+    private static let longestToken = 4_096
+
+    init(_ options: ServerOptions, _ environment: [String: String]) {
+        self.options = options
+        self.environment = environment
+    }
+
+    func makeClient() throws -> APIClient {
+        guard let server = ServerAddress(options.server ?? given("POP_SERVER") ?? Self.defaultServer) else {
             throw ValidationError("the server must be http://HOST[:PORT] or https://HOST[:PORT]")
         }
-        let token = options.token ?? given("POP_TOKEN")
+        return try APIClient(server: server, token: try token(), tls: server.isSecure ? try tls() : nil)
+    }
+
+    private func token() throws -> String? {
+        let token: String?
+        if let file = options.tokenFile {
+            let content = String(decoding: try Files.read(file, limit: Self.longestToken), as: UTF8.self)
+            token = content.hasSuffix("\n") ? String(content.dropLast()) : content
+        } else {
+            token = options.token ?? given("POP_TOKEN")
+        }
         // A line feed in a header would be refused later, with a message that quotes it.
         guard token?.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) ?? true else {
             throw ValidationError("the token must be printable characters without spaces")
         }
-        let authorities: [UInt8]?
-        if let file = options.caFile { authorities = try Files.read(file) } else { authorities = nil }
-        return ControlSession(
-            client: try APIClient(server: server, token: token, caPEM: authorities), output: options.output,
-            width: width, print: print, complain: complain)
+        return token
+    }
+
+    private func tls() throws -> TLSContext {
+        do throws(TLSError) {
+            let identity: TLSIdentity?
+            if let certificate = options.certificateFile, let key = options.keyFile {
+                identity = try TLSIdentity(certificateFile: certificate, keyFile: key)
+            } else {
+                identity = nil
+            }
+            let trust: TLSContext.Trust
+            if let file = options.caFile {
+                trust = .certificates(pem: try PEMFile.read(file))
+            } else {
+                trust = .system
+            }
+            return try TLSContext.client(trust: trust, identity: identity, applicationProtocols: ["http/1.1"])
+        } catch {
+            throw APIError.certificates("\(error)")
+        }
     }
 
     private func given(_ name: String) -> String? {
         environment[name].flatMap { $0.isEmpty ? nil : $0 }
-    }
-}
-
-extension Cell {
-    /// Several lines, each of them safe for a terminal.
-    static func visibleLines(_ text: String) -> String {
-        text.split(separator: "\n", omittingEmptySubsequences: false).map { visible(String($0)) }
-            .joined(separator: "\n")
     }
 }

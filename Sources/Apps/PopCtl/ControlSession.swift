@@ -1,157 +1,129 @@
+internal import Domain
+internal import EventLoop
 internal import HTTP1
 internal import JSON
 
 /// What verbs have in common: calls, lists over pages, and printing.
 final class ControlSession {
     let client: APIClient
+    let console: any Console
     let output: OutputFormat
-    let width: Int?
-    let print: (String) -> Void
-    let complain: (String) -> Void
+    /// Whether a terminal is there that can move its cursor.
+    let canDraw: Bool
+    private let clock: () -> WallTime
 
     /// The server's largest page.
     private static let largestPage = 1_000
-    /// How often a drain is looked at.
-    private static let pollInterval = Duration.milliseconds(500)
-    /// Looks in a row that may fail before the waiting is given up: a restart of the API takes a moment.
-    private static let mostFailedPolls = 10
 
     init(
-        client: APIClient, output: OutputFormat, width: Int?, print: @escaping (String) -> Void,
-        complain: @escaping (String) -> Void
+        client: APIClient, console: any Console, output: OutputFormat, canDraw: Bool,
+        clock: @escaping () -> WallTime
     ) {
         self.client = client
+        self.console = console
         self.output = output
-        self.width = width
-        self.print = print
-        self.complain = complain
+        self.canDraw = canDraw
+        self.clock = clock
     }
 
-    /// The parameters that have a value.
-    static func given(_ parameters: [(String, String?)]) -> [(name: String, value: String)] {
+    var now: WallTime { clock() }
+
+    // MARK: Calling
+
+    func get(_ path: [String], _ query: [(String, String?)] = []) throws(APIError) -> JSONValue {
+        try client.call(.get, RequestPath.make(path, Self.given(query)))
+    }
+
+    /// Parameters are the reason of calls that have no body.
+    func call(
+        _ method: HTTPMethod, _ path: [String], _ parameters: [(String, String?)] = [],
+        body: [(String, JSONValue?)]? = nil
+    ) throws(APIError) -> JSONValue {
+        try client.call(
+            method, RequestPath.make(path, Self.given(parameters)),
+            body: body.map { .object($0.compactMap { name, value in value.map { JSONMember(name, $0) } }) })
+    }
+
+    private static func given(_ parameters: [(String, String?)]) -> [(name: String, value: String)] {
         parameters.compactMap { name, value in value.map { (name, $0) } }
-    }
-
-    /// An object of the members that have a value; nil when none has.
-    static func body(_ members: [(String, String?)]) -> JSONValue? {
-        let members = given(members).map { JSONMember($0.name, .string($0.value)) }
-        return members.isEmpty ? nil : .object(members)
     }
 
     // MARK: Printing
 
-    func show(_ path: [String]) throws {
-        let item = try client.call(.get, RequestPath.make(path))
-        print(output == .json ? json(item) : Table.renderFields(item))
+    func show(_ item: JSONValue) {
+        console.print(output == .json ? Self.json(item) : Table.fields(item, now: now))
     }
 
+    /// The answer to a call that changed something: a sentence for people, for programs all of it, which
+    /// may be nothing.
     func report(_ answer: JSONValue, _ sentence: String) {
-        print(output == .json ? json(answer) : Cell.visible(sentence) + "\n")
+        switch output {
+        case .table: console.print(Cell.visible(sentence) + "\n")
+        case .json: if !answer.isNull { console.print(Self.json(answer)) }
+        }
     }
 
-    private func json(_ value: JSONValue) -> String {
+    /// A secret alone on standard output; with -o json the whole answer.
+    func printSecret(_ member: String, of answer: JSONValue) throws(APIError) {
+        guard let secret = answer[member]?.string, secret == Cell.visible(secret) else {
+            throw .unexpected("no \(member)")
+        }
+        console.print(output == .json ? Self.json(answer) : secret + "\n")
+    }
+
+    /// A line on standard error, beside the result.
+    func note(_ text: String) {
+        console.complain("popctl: " + Cell.visibleLines(text) + "\n")
+    }
+
+    static func json(_ value: JSONValue) -> String {
         String(decoding: value.serialised(isPretty: true), as: UTF8.self)
     }
 
-    /// Prints the items of a list, following its pages as far as they are wanted.
+    // MARK: Lists
+
+    /// Prints the items of a list page by page as they come: one table, or one array.
     func list(
-        _ path: [String], _ query: [(name: String, value: String)], _ options: ListOptions,
-        _ columns: [Column]
-    ) throws {
-        var items: [JSONValue] = []
-        var cursor: String?
-        let wanted = options.all ? Int.max : options.limit
-        repeat {
-            var page = query + [("limit", String(min(wanted - items.count, Self.largestPage)))]
-            if let cursor { page.append(("cursor", cursor)) }
-            let answer = try client.call(.get, RequestPath.make(path, page))
-            guard let found = answer["items"]?.array else { throw APIError.unexpected("no items") }
-            items += found
-            let next = answer["next_cursor"]?.string
-            guard next == nil || next != cursor else { throw APIError.unexpected("the list does not go on") }
-            cursor = next
-        } while cursor != nil && items.count < wanted
-        print(output == .json ? json(.array(items)) : Table.render(items, columns, width: width))
-        if cursor != nil { complain("popctl: there are more; --all shows them") }
-    }
-
-    // MARK: Drain
-
-    func drain(_ command: DrainNode) throws {
-        var members: [JSONMember] = []
-        if let seconds = command.deadlineSeconds {
-            members.append(JSONMember("deadline_seconds", .integer(Int64(seconds))))
-        }
-        if let pace = command.devicesPerSecond {
-            members.append(JSONMember("devices_per_second", .integer(Int64(pace))))
-        }
-        if !command.redirectTo.isEmpty {
-            members.append(JSONMember("redirect_to", .array(command.redirectTo.map { .string($0) })))
-        }
-        if let reason = command.reason { members.append(JSONMember("reason", .string(reason))) }
-        let path = RequestPath.make(["v1", "nodes", command.node, "drain"])
-        var drain = try client.call(.post, path, body: .object(members))
-        guard command.waits else { return report(drain, progress(command.node, drain)) }
-        var lastLine = ""
-        var failures = 0
-        while !Self.isOver(drain) {
-            let line = progress(command.node, drain)
-            if line != lastLine { complain(line) }
-            lastLine = line
-            client.wait(Self.pollInterval)
-            do {
-                drain = try client.call(.get, path)
-                failures = 0
-            } catch {
-                failures += 1
-                guard case .unreachable = error, failures < Self.mostFailedPolls else { throw error }
+        _ path: [String], _ query: [(String, String?)], _ options: ListOptions, _ columns: [Column]
+    ) throws(APIError) {
+        var writer = JSONWriter(isPretty: true)
+        writer.beginArray()
+        var table: Table?
+        let isMore = try forEachPage(path, query, most: options.all ? .max : options.limit) { items in
+            if output == .json {
+                for item in items { writer.value(item) }
+                return console.print(String(decoding: writer.takeBytes(), as: UTF8.self))
             }
+            let laidOut = table ?? Table(columns, items, now: now, width: console.outputSize?.columns)
+            if table == nil, !options.noHeaders { console.print(laidOut.header) }
+            table = laidOut
+            console.print(laidOut.rows(items))
         }
-        report(drain, progress(command.node, drain))
-        let state = drain["state"]?.string ?? ""
-        guard state == "drained" else {
-            throw APIError.unexpected("the drain ended as \(Cell.visible(state))")
+        if output == .json {
+            writer.endArray()
+            console.print(String(decoding: writer.takeBytes(), as: UTF8.self) + "\n")
         }
+        if isMore { note("there are more; --all shows them") }
     }
 
-    private static func isOver(_ drain: JSONValue) -> Bool {
-        ["drained", "held", "canceled", "none"].contains(drain["state"]?.string ?? "none")
+    /// Hands over the pages of a list until it has at least `most` items or is at its end.
+    ///
+    /// - Returns: whether there are more.
+    func forEachPage(
+        _ path: [String], _ query: [(String, String?)], most: Int, _ use: ([JSONValue]) -> Void
+    ) throws(APIError) -> Bool {
+        var cursor: String?
+        var left = most
+        repeat {
+            let page = query + [("limit", String(min(left, Self.largestPage))), ("cursor", cursor)]
+            let answer = try get(path, page)
+            guard let items = answer["items"]?.array else { throw .unexpected("no items") }
+            use(items)
+            let next = answer["next_cursor"]?.string
+            guard next == nil || next != cursor else { throw .unexpected("the list does not go on") }
+            cursor = next
+            left -= items.count
+        } while cursor != nil && left > 0
+        return cursor != nil
     }
-
-    private func progress(_ node: String, _ drain: JSONValue) -> String {
-        Cell.visible(node) + ": " + Cell.text(drain["state"]) + ", " + Cell.text(drain["devices_moved"])
-            + " of "
-            + Cell.text(drain["devices_total"]) + " devices moved, " + Cell.text(drain["conns_remaining"])
-            + " conns left"
-    }
-
-    // MARK: Columns
-
-    static let nodeColumns = [
-        Column("NODE", "node_id"), Column("STATE", "state"), Column("LOCATION", "location"),
-        Column("VERSION", "version"), Column("DEVICES", "devices_online", isNumber: true),
-        Column("CONNS", "conns_active", isNumber: true),
-        Column("SENT", isNumber: true) { Cell.bytes($0["bytes_sent"]) },
-        Column("RECEIVED", isNumber: true) { Cell.bytes($0["bytes_received"]) },
-        Column("CPU", isNumber: true) { Cell.percent($0["cpu_utilization"]) },
-        Column("MEMORY", isNumber: true) { Cell.bytes($0["memory_used_bytes"]) },
-        Column("LAST SEEN", "last_seen_at"),
-    ]
-
-    static let deviceColumns = [
-        Column("DEVICE", "device_id"), Column("STATUS", "status"), Column("HEALTH", "health"),
-        Column("NODE", "node_id"), Column("LOCATION", "location"), Column("TAGS", "tags"),
-        Column("CONNS", "active_conns", isNumber: true),
-        Column("RTT", isNumber: true) { Cell.milliseconds($0["rtt_ms"]) },
-        Column("SENT", isNumber: true) { Cell.bytes($0["bytes_sent"]) },
-        Column("RECEIVED", isNumber: true) { Cell.bytes($0["bytes_received"]) },
-    ]
-
-    static let connColumns = [
-        Column("CONN", "conn_id"), Column("DEVICE", "device_id"), Column("USER", "user"),
-        Column("PROTOCOL", "protocol"), Column("CLIENT", "client_address"), Column("TARGET", "target"),
-        Column("STATE", "state"), Column("SENT", isNumber: true) { Cell.bytes($0["bytes_sent"]) },
-        Column("RECEIVED", isNumber: true) { Cell.bytes($0["bytes_received"]) },
-        Column("IDLE", isNumber: true) { Cell.text($0["idle_seconds"]) + " s" },
-    ]
 }

@@ -1,129 +1,185 @@
+internal import Domain
 internal import JSON
 
-/// A column of a table: its title and how an item fills it.
+/// A column of a table: its title, how an item fills it, and what happens to it on a narrow terminal.
 struct Column: Sendable {
+    enum Shape: Sendable {
+        /// What the item is named by in other commands: cut only when nothing else is left to cut.
+        case key
+        /// A name that is cut in its middle, or behind its beginning where it is a UUID.
+        case identifier
+        /// Cut at its end.
+        case text
+        /// Never cut.
+        case short
+        /// Never cut, and at the right.
+        case number
+    }
+
     let title: String
-    /// Numbers stand at the right.
-    var isNumber = false
-    let text: @Sendable (JSONValue) -> String
+    let shape: Shape
+    /// Columns of a higher rank are left out first; those of rank 0 never.
+    let rank: Int
+    let text: @Sendable (JSONValue, WallTime) -> String
 
-    init(_ title: String, isNumber: Bool = false, _ text: @escaping @Sendable (JSONValue) -> String) {
-        self.title = title
-        self.isNumber = isNumber
-        self.text = text
+    static func key(_ title: String, _ member: String) -> Column {
+        Column(title: title, shape: .key, rank: 0) { item, _ in Cell.text(item[member]) }
     }
 
-    /// A column that shows a member as it is.
-    init(_ title: String, _ member: String, isNumber: Bool = false) {
-        self.init(title, isNumber: isNumber) { Cell.text($0[member]) }
-    }
-}
-
-/// How values look to people.
-enum Cell {
-    static func text(_ value: JSONValue?) -> String {
-        switch value {
-        case nil, .null: "-"
-        case .string(let text): text.isEmpty ? "-" : visible(text)
-        case .bool(let flag): flag ? "yes" : "no"
-        case .array(let elements): elements.isEmpty ? "-" : elements.map { text($0) }.joined(separator: ",")
-        case .double(let number): fixed(number, 2)
-        case .some(let other): visible(other.text)
-        }
+    static func identifier(_ title: String, _ member: String, rank: Int) -> Column {
+        Column(title: title, shape: .identifier, rank: rank) { item, _ in Cell.text(item[member]) }
     }
 
-    /// What servers and devices say may hold anything; a terminal must not obey it.
-    static func visible(_ text: String) -> String {
-        var result = ""
-        for scalar in text.unicodeScalars {
-            switch scalar.value {
-            case 0..<0x20, 0x7f...0x9f, 0x200e, 0x200f, 0x2028...0x202e, 0x2066...0x2069: result += "?"
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result
+    static func text(_ title: String, _ member: String, rank: Int) -> Column {
+        Column(title: title, shape: .text, rank: rank) { item, _ in Cell.text(item[member]) }
     }
 
-    /// Bytes with a binary unit: `0 B`, `1.5 KiB`, `12 GiB`.
-    static func bytes(_ value: JSONValue?) -> String {
-        guard let bytes = value?.integer else { return "-" }
-        var number = Double(bytes)
-        var units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"][...]
-        while number >= 1_024, units.count > 1 {
-            number /= 1_024
-            units.removeFirst()
-        }
-        let digits = bytes < 1_024 || number >= 100 ? 0 : 1
-        return "\(fixed(number, digits)) \(units.first ?? "B")"
+    /// One of a few words.
+    static func word(_ title: String, _ member: String, rank: Int) -> Column {
+        Column(title: title, shape: .short, rank: rank) { item, _ in Cell.text(item[member]) }
     }
 
-    /// A share of 0 to 1 in percent.
-    static func percent(_ value: JSONValue?) -> String {
-        value?.number.map { fixed($0 * 100, 0) + "%" } ?? "-"
+    static func age(_ title: String, _ member: String, rank: Int) -> Column {
+        Column(title: title, shape: .short, rank: rank) { item, now in Cell.age(item[member], now) }
     }
 
-    static func milliseconds(_ value: JSONValue?) -> String {
-        value?.number.map { fixed($0, 1) + " ms" } ?? "-"
-    }
-
-    static func fixed(_ number: Double, _ digits: Int) -> String {
-        guard number.isFinite, abs(number) < 1e15 else { return "\(number)" }
-        var scale = 1.0
-        for _ in 0..<digits { scale *= 10 }
-        let scaled = Int64((abs(number) * scale).rounded())
-        let sign = number < 0 && scaled > 0 ? "-" : ""
-        guard digits > 0 else { return sign + String(scaled) }
-        let fraction = String(scaled % Int64(scale))
-        return sign + String(scaled / Int64(scale)) + "."
-            + String(repeating: "0", count: digits - fraction.count) + fraction
+    static func number(
+        _ title: String, _ member: String, rank: Int,
+        _ format: @escaping @Sendable (JSONValue?) -> String = { Cell.text($0) }
+    ) -> Column {
+        Column(title: title, shape: .number, rank: rank) { item, _ in format(item[member]) }
     }
 }
 
-/// Lays items out in columns.
-enum Table {
+/// Lays items out in columns, the widths of which the first items decide.
+struct Table {
+    private let columns: [Column]
+    private let widths: [Int]
+    /// Whether cells wider than their column are cut.
+    private let isCut: Bool
+    private let now: WallTime
+
     private static let gap = 2
-    /// A narrower column would show nothing of its values.
+    /// A narrower text would show nothing of its values.
     private static let narrowest = 8
 
     /// - Parameter width: of the terminal; nil: as wide as it gets.
-    static func render(_ items: [JSONValue], _ columns: [Column], width: Int?) -> String {
-        let rows = [columns.map(\.title)] + items.map { item in columns.map { $0.text(item) } }
-        var widths = columns.indices.map { index in rows.map { $0[index].count }.max() ?? 0 }
-        if let width { shrink(&widths, to: width) }
-        var text = ""
-        for row in rows {
-            var line = ""
-            for (index, cell) in row.enumerated() {
-                if index > 0 { line += String(repeating: " ", count: gap) }
-                let shown = cell.count > widths[index] ? cell.prefix(widths[index] - 1) + "…" : cell[...]
-                let padding = String(repeating: " ", count: max(0, widths[index] - shown.count))
-                line += columns[index].isNumber ? padding + shown : shown + padding
-            }
-            while line.last == " " { line.removeLast() }
-            text += line + "\n"
+    init(_ columns: [Column], _ items: [JSONValue], now: WallTime, width: Int?) {
+        let natural = columns.map { column in
+            max(column.title.count, items.map { DisplayWidth.of(column.text($0, now)) }.max() ?? 0)
         }
-        return text
+        let fitted = Self.fit(columns, natural, width ?? .max)
+        self.columns = fitted.map { columns[$0.index] }
+        widths = fitted.map(\.width)
+        isCut = width != nil
+        self.now = now
     }
 
-    /// Takes from the widest column until the line fits or no column has anything to give.
-    private static func shrink(_ widths: inout [Int], to width: Int) {
-        var excess = widths.reduce(0, +) + gap * (widths.count - 1) - width
+    var header: String { line(columns.map(\.title)) }
+
+    func rows(_ items: [JSONValue]) -> String {
+        items.map { row($0) }.joined()
+    }
+
+    func row(_ item: JSONValue) -> String {
+        line(columns.map { $0.text(item, now) })
+    }
+
+    private func line(_ cells: [String]) -> String {
+        var line = ""
+        for (index, cell) in cells.enumerated() {
+            if index > 0 { line += String(repeating: " ", count: Self.gap) }
+            let shown = isCut ? Self.cut(cell, columns[index].shape, to: widths[index]) : cell
+            let padding = String(repeating: " ", count: max(0, widths[index] - DisplayWidth.of(shown)))
+            if case .number = columns[index].shape {
+                line += padding + shown
+            } else {
+                line += shown + padding
+            }
+        }
+        while line.last == " " { line.removeLast() }
+        return line + "\n"
+    }
+
+    private static func cut(_ cell: String, _ shape: Column.Shape, to width: Int) -> String {
+        switch shape {
+        case .key, .identifier:
+            isUUID(cell) ? DisplayWidth.cutEnd(cell, to: width) : DisplayWidth.cutMiddle(cell, to: width)
+        case .text: DisplayWidth.cutEnd(cell, to: width)
+        // Only an item of a later page can be too wide here, and half a number is a lie.
+        case .short, .number: cell
+        }
+    }
+
+    /// Random all over: its beginning tells as much as both ends, and can be searched for.
+    private static func isUUID(_ text: String) -> Bool {
+        text.utf8.count == 36 && text.utf8.allSatisfy { $0 == 0x2d || Hexadecimal.value(of: $0) != nil }
+    }
+
+    // MARK: Fitting
+
+    /// First texts and identifiers give, the widest first; then whole columns go by rank; last the keys.
+    private static func fit(
+        _ columns: [Column], _ natural: [Int], _ width: Int
+    ) -> [(index: Int, width: Int)] {
+        var shown = Array(columns.indices)
+        while true {
+            var widths = natural
+            let mayGive = shown.filter { columns[$0].gives }
+            if shrink(&widths, mayGive, shown, to: width) { return shown.map { ($0, widths[$0]) } }
+            guard
+                let least = shown.filter({ columns[$0].rank > 0 }).max(by: {
+                    columns[$0].rank < columns[$1].rank
+                })
+            else {
+                _ = shrink(&widths, shown.filter { columns[$0].shape == .key }, shown, to: width)
+                return shown.map { ($0, widths[$0]) }
+            }
+            shown.removeAll { $0 == least }
+        }
+    }
+
+    /// Takes from the widest of `mayGive` until the line fits or none has anything left to give.
+    private static func shrink(
+        _ widths: inout [Int], _ mayGive: [Int], _ shown: [Int], to width: Int
+    ) -> Bool {
+        var excess = shown.reduce(gap * (shown.count - 1) - width) { $0 + widths[$1] }
         while excess > 0 {
-            guard let widest = widths.indices.max(by: { widths[$0] < widths[$1] }), widths[widest] > narrowest
-            else { return }
+            guard let widest = mayGive.max(by: { widths[$0] < widths[$1] }), widths[widest] > narrowest
+            else { return false }
             widths[widest] -= 1
             excess -= 1
         }
+        return true
     }
 
-    /// One item as lines of names and values.
-    static func renderFields(_ item: JSONValue) -> String {
+    // MARK: One item
+
+    /// One item as lines of names and values; times with their age, bytes with a unit.
+    static func fields(_ item: JSONValue, now: WallTime) -> String {
         let members = item.object ?? []
         let width = members.map { $0.name.count }.max() ?? 0
         return members.map { member in
-            member.name + String(repeating: " ", count: width - member.name.count + gap)
-                + Cell.text(member.value)
-                + "\n"
+            let padding = String(repeating: " ", count: width - member.name.count + gap)
+            return member.name + padding + value(member, now) + "\n"
         }.joined()
     }
+
+    private static func value(_ member: JSONMember, _ now: WallTime) -> String {
+        let text = Cell.text(member.value)
+        if member.name.hasSuffix("_at"), let time = member.value.string, WallTime(rfc3339: time) != nil {
+            let age = Cell.age(member.value, now)
+            return text + (age.hasPrefix("in ") ? " (\(age))" : " (\(age) ago)")
+        }
+        let isBytes = member.name.hasPrefix("bytes_") || member.name.hasSuffix("_bytes")
+        if isBytes, let count = member.value.integer, count >= 1_024 {
+            return text + " (\(Cell.bytes(member.value)))"
+        }
+        return text
+    }
+}
+
+extension Column {
+    /// Whether it can do with less than it would like.
+    fileprivate var gives: Bool { shape == .text || shape == .identifier }
 }

@@ -1,0 +1,71 @@
+internal import ArgumentParser
+
+struct SessionsCommand: ControlNoun {
+    static let configuration = CommandConfiguration(
+        commandName: "sessions", abstract: "Sessions of devices, past and present.",
+        subcommands: [ListSessions.self])
+    @OptionGroup var options: ServerOptions
+}
+
+struct ListSessions: ControlVerb {
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List sessions, the newest first.",
+        discussion: """
+            EXAMPLES:
+              popctl sessions list --device dev-1 --from 1d
+              popctl sessions list --ended --from 2026-01-31T00:00:00Z -o json --all
+            """)
+    @OptionGroup var list: ListOptions
+    @Option(help: "Only of this device.", completion: .custom(Candidates.devices)) var device: String?
+    @Option(help: "Only on this node.", completion: .custom(Candidates.nodes)) var node: String?
+    @OptionGroup var range: RangeOptions
+    @Flag(help: "Only sessions that are open, or only those that have ended.") var state: State?
+
+    enum State: String, EnumerableFlag {
+        case open, ended
+    }
+
+    private static let columns: [Column] = [
+        .key("SESSION", "session_id"), .identifier("DEVICE", "device_id", rank: 0),
+        .identifier("NODE", "node_id", rank: 5), .age("STARTED", "started_at", rank: 0),
+        .age("ENDED", "ended_at", rank: 2), .word("REASON", "end_reason", rank: 1),
+        .text("ADDRESS", "remote_address", rank: 7), .number("CONNS", "conns_total", rank: 4),
+        .number("SENT", "bytes_sent", rank: 3, Cell.bytes),
+        .number("RECEIVED", "bytes_received", rank: 3, Cell.bytes),
+        .number("RESUMES", "resumes", rank: 6), .number("MIGRATIONS", "migrations", rank: 8),
+    ]
+    @OptionGroup var options: ServerOptions
+
+    func perform(_ session: ControlSession) throws {
+        let query = [
+            ("device_id", device), ("node_id", node), ("open", state.map { $0 == .open ? "true" : "false" }),
+        ]
+        try session.list(["v1", "sessions"], query + range.parameters(session.now), list, Self.columns)
+    }
+}
+
+// MARK: Audit
+
+struct AuditCommand: ControlNoun {
+    static let configuration = CommandConfiguration(
+        commandName: "audit", abstract: "Who has changed what.", subcommands: [ListAudit.self])
+    @OptionGroup var options: ServerOptions
+}
+
+struct ListAudit: ControlVerb {
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List calls that changed something or were refused, the newest first.")
+    @OptionGroup var list: ListOptions
+
+    private static let columns: [Column] = [
+        .age("AGE", "at", rank: 0), .text("ACTOR", "actor", rank: 0), .word("METHOD", "method", rank: 0),
+        .key("PATH", "path"), .number("STATUS", "status", rank: 0), .text("REASON", "reason", rank: 1),
+        .text("ADDRESS", "remote_address", rank: 2), .identifier("NODE", "node_id", rank: 3),
+        .identifier("REQUEST", "request_id", rank: 4),
+    ]
+    @OptionGroup var options: ServerOptions
+
+    func perform(_ session: ControlSession) throws {
+        try session.list(["v1", "audit"], [], list, Self.columns)
+    }
+}
