@@ -221,7 +221,7 @@ let package = Package(
         tests("Core", "FleetTests", uses: ["Domain", "DeviceProtocol", "Fleet", "TestKit"]),
         tests("Runtime", "EventLoopTests", uses: ["Domain", "EventLoop", "TestKit"]),
         tests(
-            "Runtime", "ObservabilityTests", uses: ["Domain", "EventLoop", "Observability"],
+            "Runtime", "ObservabilityTests", uses: ["Domain", "EventLoop", "Observability", "TestKit"],
             packages: [logging]),
         tests("Adapters", "TLSTests", uses: ["Domain", "EventLoop", "TLS", "TestKit"]),
         tests("Adapters", "QUICTests", uses: ["Domain", "EventLoop", "CLinux", "QUIC"]),

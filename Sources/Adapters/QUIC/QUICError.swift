@@ -1,4 +1,11 @@
+internal import CQUIC
 package import EventLoop
+
+/// The library that speaks QUIC for us.
+package enum QUICLibrary {
+    /// Of the ngtcp2 that is loaded, e.g. "1.11.0".
+    package static var version: String { String(cString: cq_library_version()) }
+}
 
 /// Why a connection ended.
 package enum QUICCloseReason: Sendable, Hashable, CustomStringConvertible {

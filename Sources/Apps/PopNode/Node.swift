@@ -8,6 +8,7 @@ internal import Fleet
 internal import Ingress
 internal import Logging
 internal import Observability
+internal import QUIC
 internal import Store
 internal import TLS
 
@@ -101,8 +102,7 @@ final class Node {
             log: Logger(label: "store"))
         observer = StoreObserver(store: store)
         plane.observer = observer
-        let metrics = MetricRegistry()
-        plane.register(metrics)
+        let metrics = MetricRegistry(on: loop)
         listeners = try NodeListeners(
             configuration, record, loop: loop, files: files, certificates: certificates, plane: plane,
             store: store, metrics: metrics)
@@ -110,9 +110,21 @@ final class Node {
             on: loop, configuration: IngressConfiguration(configuration), plane: plane,
             authenticator: configuration.ingress.authentication == .none
                 ? OpenIngressAuthenticator() : ClosedIngressAuthenticator(),
-            metrics: IngressMetrics(metrics), logger: Logger(label: "ingress"))
+            logger: Logger(label: "ingress"))
         sampler = NodeSampler(on: loop, plane: plane, store: store)
         try loop.attach(events) { [weak self] event in self?.plane.receive(event) }
+        metrics.add(
+            try ProcessMetrics(
+                on: loop, versions: ["version": NodeProgram.version, "ngtcp2": QUICLibrary.version],
+                startedAt: record.startedAt))
+        metrics.collect { [weak self] page in self?.writeMetrics(on: &page) }
+    }
+
+    private func writeMetrics(on page: inout MetricPage) {
+        page.eventLoop("control", loop.statistics)
+        plane.writeMetrics(on: &page)
+        ingress.writeMetrics(on: &page)
+        listeners.writeMetrics(on: &page)
     }
 
     private var addresses: Logger.Metadata {

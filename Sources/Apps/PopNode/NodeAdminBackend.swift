@@ -83,7 +83,7 @@ final class NodeAdminBackend: AdminBackend {
                 + figures)
     }
 
-    var metrics: [UInt8] { registry.exposition() }
+    func metrics(answer: @escaping ([UInt8]) -> Void) { registry.scrape(answer) }
 
     func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void) {
         store.ask(query, answer: answer)

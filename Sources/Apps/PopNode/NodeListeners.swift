@@ -14,6 +14,7 @@ final class NodeListeners {
     let adminAddress: SocketAddress
     private let control: ControlListener
     private let admin: HTTPServer
+    private let api: AdminAPI
     private let backend: NodeAdminBackend
     private let configuration: NodeConfiguration
 
@@ -30,16 +31,20 @@ final class NodeListeners {
         deviceAddress = control.address
         backend = NodeAdminBackend(record, on: loop, plane: plane, store: store, registry: metrics)
         let token = try configuration.admin.bootstrapToken ?? files.adminToken()
-        let api = AdminAPI(
+        api = AdminAPI(
             on: loop,
             configuration: AdminAPIConfiguration(
                 authenticator: AdminAuthenticator(tokens: [
                     AdminToken(value: token, principal: AdminPrincipal(name: "bootstrap", scope: .admin))
                 ]), isMetricsPublic: configuration.admin.isMetricsPublic),
-            backend: backend, metrics: metrics, logger: Logger(label: "admin"))
+            backend: backend, logger: Logger(label: "admin"))
         admin = HTTPServer(on: loop, tls: try Self.adminContext(configuration, certificates), handler: api)
         adminAddress = try admin.listen(
             SocketAddress(ip: configuration.admin.bind, port: configuration.admin.port))
+    }
+
+    func writeMetrics(on page: inout MetricPage) {
+        api.writeMetrics(on: &page)
     }
 
     /// New connections get these certificates.

@@ -25,6 +25,25 @@ package protocol ReadinessHandler: AnyObject {
     func ready(_ readiness: Readiness)
 }
 
+/// What a loop has done since it was made.
+package struct LoopStatistics: Sendable, Hashable {
+    /// How long it took to handle each batch of events: their sum is the time that the loop was busy.
+    package var turns = Distribution(.turns)
+    /// How late the first timer of each batch was that had any: what the loop is behind.
+    package var lag = Distribution(.turns)
+    package var armedTimers = 0
+    package var descriptors = 0
+
+    package init() {}
+
+    init(turns: Distribution, lag: Distribution, armedTimers: Int, descriptors: Int) {
+        self.turns = turns
+        self.lag = lag
+        self.armedTimers = armedTimers
+        self.descriptors = descriptors
+    }
+}
+
 /// A descriptor's place in a loop.
 package struct Registration: Hashable {
     fileprivate let slot: Int
@@ -47,6 +66,9 @@ package final class EventLoop {
     private var endOfBatch: [() -> Void] = []
     private var isStopping = false
     private let events: UnsafeMutableBufferPointer<cl_event>
+    private var turns = Distribution(.turns)
+    /// Whether the time since `now` was spent on a batch of events.
+    private var isInTurn = false
 
     /// Where streams of this loop read to, one at a time: 64 KiB that are valid until the reader returns to
     /// the loop. Only code called by the loop itself (readiness, timers, end of batch) may fill it.
@@ -145,10 +167,18 @@ package final class EventLoop {
         try register(mailbox.descriptor, MailboxReader(mailbox: mailbox, receive: receive))
     }
 
+    /// What the loop has done since it was made.
+    package var statistics: LoopStatistics {
+        LoopStatistics(
+            turns: turns, lag: timers.lag, armedTimers: timers.count,
+            descriptors: slots.count - freeSlots.count)
+    }
+
     // MARK: Running
 
     /// Handles events until `stop()`; a `stop()` before it makes it return at once.
     package func run() {
+        isInTurn = false
         while !isStopping {
             runOnce()
         }
@@ -163,7 +193,9 @@ package final class EventLoop {
     /// Waits for events, at most `longest` and not past the next timer, and handles one batch.
     package func runOnce(waitingAtMost longest: Duration? = nil) {
         let taken = wait(longest)
+        let previous = now
         now = max(now, SystemClock.now)
+        isInTurn = true
         for index in 0..<taken {
             let event = events[index]
             let slot = Int(event.data & 0xffff_ffff)
@@ -171,7 +203,7 @@ package final class EventLoop {
             else { continue }
             handler.ready(Readiness(rawValue: event.readiness))
         }
-        timers.fireDue(at: now)
+        timers.fireDue(at: now, previous: previous)
         if !endOfBatch.isEmpty {
             let work = endOfBatch
             endOfBatch.removeAll(keepingCapacity: true)
@@ -180,10 +212,10 @@ package final class EventLoop {
     }
 
     private func wait(_ longest: Duration?) -> Int {
+        let start = SystemClock.now
+        if isInTurn { turns.note(start - now) }
         var timeout: Int64 = -1
-        if let deadline = timers.earliest {
-            timeout = max(0, (deadline - SystemClock.now).nanoseconds)
-        }
+        if let deadline = timers.earliest { timeout = max(0, (deadline - start).nanoseconds) }
         if let longest {
             let limit = max(0, longest.nanoseconds)
             timeout = timeout < 0 ? limit : min(timeout, limit)

@@ -40,7 +40,10 @@ package final class LoopTimer {
 /// A binary heap of armed timers, each of which knows its place.
 final class TimerHeap {
     private var items: [LoopTimer] = []
+    /// How late the first timer of each batch was.
+    private(set) var lag = Distribution(.turns)
 
+    var count: Int { items.count }
     var earliest: Instant? { items.first?.deadline }
 
     func set(_ timer: LoopTimer, _ deadline: Instant) {
@@ -73,8 +76,12 @@ final class TimerHeap {
     }
 
     /// Fires what is due at `now`; a timer that re-arms itself for `now` or before fires in the next batch.
-    func fireDue(at now: Instant) {
+    ///
+    /// - Parameter previous: when the batch before was taken: what was due then was armed since, too late to
+    ///   be kept.
+    func fireDue(at now: Instant, previous: Instant) {
         guard let first = items.first, first.deadline <= now else { return }
+        lag.note(now - max(first.deadline, previous))
         var due: [LoopTimer] = []
         while let timer = items.first, timer.deadline <= now {
             remove(timer)

@@ -4,7 +4,6 @@ internal import HTTP1
 package import HTTPServer
 internal import JSON
 package import Logging
-package import Observability
 internal import Store
 
 /// How the admin API behaves.
@@ -29,22 +28,21 @@ package final class AdminAPI: HTTPHandler {
     var drainVersion = 0
     var drainPace = 1
 
+    var figures = AdminFigures()
+
     private let configuration: AdminAPIConfiguration
     private let logger: Logger
-    private let metrics: MetricRegistry
     private var table = AdminRouteTable(routes: [])
 
     /// A longer id says nothing more and would fill the logs (contract section 5).
     private static let longestRequestID = 128
 
     package init(
-        on loop: EventLoop, configuration: AdminAPIConfiguration, backend: any AdminBackend,
-        metrics: MetricRegistry, logger: Logger
+        on loop: EventLoop, configuration: AdminAPIConfiguration, backend: any AdminBackend, logger: Logger
     ) {
         self.loop = loop
         self.configuration = configuration
         self.backend = backend
-        self.metrics = metrics
         self.logger = logger
         table = AdminRouteTable(
             routes: serviceRoutes(isMetricsPublic: configuration.isMetricsPublic) + nodeRoutes + deviceRoutes
@@ -58,12 +56,15 @@ package final class AdminAPI: HTTPHandler {
 
     package func handle(_ request: HTTPRequest, _ responder: HTTPResponder) {
         let requestID = Self.requestID(request.fields["x-request-id"])
+        let started = SystemClock.now
         let call: AdminCall
         let route: AdminRoute
         let faults = AdminFaults()
+        var path: String?
         do throws(AdminProblem) {
             let parameters: [String: String]
             (route, parameters) = try find(request)
+            path = route.path
             let principal = try authenticate(request, route)
             try checkAccept(request, route)
             guard let pairs = request.target.queryPairs else { throw .badTarget }
@@ -74,6 +75,8 @@ package final class AdminAPI: HTTPHandler {
                 request: request, requestID: requestID, pathParameters: parameters, query: query, body: body,
                 principal: principal, faults: faults, responder: responder
             ) { [weak self] status in
+                self?.figures.answered(
+                    request.method, route: route.path, status, after: SystemClock.now - started)
                 self?.finished(request, requestID, principal, status, reason: query.string("reason"))
             }
             // What takes no more than a reason has nothing left to read.
@@ -83,7 +86,8 @@ package final class AdminAPI: HTTPHandler {
                 request: request, requestID: requestID, pathParameters: [:],
                 query: AdminQuery([], known: [], faults: faults), body: AdminBody(faults: faults),
                 principal: Self.nobody, faults: faults, responder: responder
-            ) { [weak self] status in
+            ) { [weak self, path] status in
+                self?.figures.answered(request.method, route: path, status, after: SystemClock.now - started)
                 self?.finished(request, requestID, Self.nobody, status, reason: nil)
             }
             return empty.fail(error)
@@ -154,10 +158,6 @@ package final class AdminAPI: HTTPHandler {
         _ request: HTTPRequest, _ requestID: String, _ principal: AdminPrincipal, _ status: HTTPStatus,
         reason: String?
     ) {
-        metrics.counter(
-            "pop_admin_requests_total", "Requests of the admin API by the class of their status",
-            labels: ["class": "\(status.code / 100)xx"]
-        ).add()
         let isUnsafe = request.method != .get && request.method != .head
         // Probes and readers that find the node unready or its database away would fill the log.
         guard isUnsafe || status == .internalServerError else { return }

@@ -15,8 +15,8 @@ package protocol AdminBackend: AnyObject {
     var readiness: [ReadinessCheck] { get }
     /// This node's counters, as `/v1/stats` shows them.
     var statistics: JSONValue { get }
-    /// All metrics in the text format of Prometheus.
-    var metrics: [UInt8] { get }
+    /// All metrics in the text format of Prometheus; `answer` is called once, at once or later.
+    func metrics(answer: @escaping ([UInt8]) -> Void)
 
     /// Asks the database; `answer` is called exactly once, later, on the same loop.
     func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void)

@@ -16,7 +16,7 @@ extension AdminAPI {
             },
             AdminRoute(.get, "/metrics", isMetricsPublic ? nil : .read, media: .metrics) {
                 [unowned self] call in
-                call.answer(text: backend.metrics, media: MetricRegistry.contentType)
+                backend.metrics { call.answer(text: $0, media: MetricPage.contentType) }
             },
             AdminRoute(.get, "/v1/stats", .read) { [unowned self] call in
                 call.answer { $0.value(backend.statistics) }

@@ -2,7 +2,6 @@ package import DevicePlane
 package import Domain
 package import EventLoop
 package import Logging
-package import Observability
 
 /// How clients are served.
 package struct IngressConfiguration: Sendable, Hashable {
@@ -32,36 +31,14 @@ package enum IngressLimits {
     package static let waitingClients = 10_000
 }
 
-/// What the ingress counts.
-package struct IngressMetrics: Sendable {
-    package let accepted: Counter
-    package let turnedAway: Counter
-    package let failedHandshakes: Counter
-    package let failedLogins: Counter
-    package let withoutDevice: Counter
-    package let placed: Counter
-
-    package init(_ registry: MetricRegistry) {
-        accepted = registry.counter("pop_ingress_accepted_total", "Client connections accepted")
-        turnedAway = registry.counter(
-            "pop_ingress_turned_away_total", "Client connections closed because too many were waiting")
-        failedHandshakes = registry.counter(
-            "pop_ingress_failed_handshakes_total", "Handshakes that ended without a request")
-        failedLogins = registry.counter("pop_ingress_failed_logins_total", "Logins refused")
-        withoutDevice = registry.counter(
-            "pop_ingress_no_device_total", "Requests for which no device was found")
-        placed = registry.counter("pop_ingress_placed_total", "Requests given to a device")
-    }
-}
-
 /// The clients' port: speaks SOCKS5 with them until a device has their conn.
 package final class Ingress {
     let loop: EventLoop
     let plane: DevicePlane
     let authenticator: any IngressAuthenticator
-    let metrics: IngressMetrics
     let logger: Logger
     package let configuration: IngressConfiguration
+    var figures = IngressFigures()
 
     private var listener: Listener?
     private var waiting: [ObjectIdentifier: IngressClient] = [:]
@@ -69,13 +46,12 @@ package final class Ingress {
     /// - Throws: `SystemError` when the address can't be bound.
     package init(
         on loop: EventLoop, configuration: IngressConfiguration, plane: DevicePlane,
-        authenticator: any IngressAuthenticator, metrics: IngressMetrics, logger: Logger
+        authenticator: any IngressAuthenticator, logger: Logger
     ) throws(SystemError) {
         self.loop = loop
         self.configuration = configuration
         self.plane = plane
         self.authenticator = authenticator
-        self.metrics = metrics
         self.logger = logger
         listener = try Listener(on: loop, configuration.bind) { [weak self] descriptor, peer in
             guard let self else {
@@ -98,9 +74,9 @@ package final class Ingress {
     }
 
     private func accepted(_ descriptor: Int32, _ peer: SocketAddress) {
-        metrics.accepted.add()
+        figures.accepted += 1
         guard waiting.count < IngressLimits.waitingClients else {
-            metrics.turnedAway.add()
+            figures.turnedAway += 1
             Sockets.closeWithReset(descriptor)
             return
         }

@@ -3,13 +3,11 @@ internal import Domain
 internal import EventLoop
 internal import Fleet
 internal import Logging
-internal import Observability
 internal import SOCKS5
 
 /// One client until its conn is a data loop's: drives a ``SOCKS5Handshake`` over its socket.
 final class IngressClient: ByteStreamHandler {
     private weak var ingress: Ingress?
-    private let metrics: IngressMetrics
     private let peer: SocketAddress
     private var handshake: SOCKS5Handshake
     private var stream: TCPStream?
@@ -18,7 +16,6 @@ final class IngressClient: ByteStreamHandler {
 
     init(_ ingress: Ingress, peer: SocketAddress) {
         self.ingress = ingress
-        metrics = ingress.metrics
         self.peer = peer
         handshake = SOCKS5Handshake(requiresPassword: ingress.authenticator.requiresPassword)
     }
@@ -47,7 +44,7 @@ final class IngressClient: ByteStreamHandler {
 
     func streamPeerFinished(_ stream: any ByteStream) {
         // A client that ends before its request wants nothing.
-        metrics.failedHandshakes.add()
+        ingress?.figures.failedHandshakes += 1
         stream.closeWhenFlushed()
         finish()
     }
@@ -55,12 +52,12 @@ final class IngressClient: ByteStreamHandler {
     func streamDrained(_ stream: any ByteStream) {}
 
     func streamEnded(_ stream: any ByteStream, error: (any Error)?) {
-        metrics.failedHandshakes.add()
+        ingress?.figures.failedHandshakes += 1
         finish()
     }
 
     private func timedOut() {
-        metrics.failedHandshakes.add()
+        ingress?.figures.failedHandshakes += 1
         drop()
     }
 
@@ -86,7 +83,7 @@ final class IngressClient: ByteStreamHandler {
                 stream?.pauseReading()
                 serve(request, earlyBytes)
             case .reject(let error, let reply):
-                metrics.failedHandshakes.add()
+                ingress?.figures.failedHandshakes += 1
                 ingress?.logger.debug(
                     "handshake rejected", metadata: ["client": "\(peer)", "error": "\(error)"])
                 close(after: reply)
@@ -106,7 +103,7 @@ final class IngressClient: ByteStreamHandler {
                 self.user = user
                 handshake.acceptCredentials()
             case .refused:
-                metrics.failedLogins.add()
+                self.ingress?.figures.failedLogins += 1
                 handshake.refuseCredentials()
             }
             stream?.resumeReading()
@@ -143,10 +140,10 @@ final class IngressClient: ByteStreamHandler {
             failureReply: { SOCKS5Reply(SOCKS5ReplyCode($0)).encoded })
         switch ingress.plane.openConn(opening, handOver: { stream?.detach() }) {
         case .placed:
-            metrics.placed.add()
+            ingress.figures.placed += 1
             finish()
         case .noDevice:
-            metrics.withoutDevice.add()
+            ingress.figures.withoutDevice += 1
             refuse(.generalFailure)
         case .abandoned:
             drop()

@@ -6,7 +6,6 @@ import HTTP1
 import HTTPServer
 import JSON
 import Logging
-import Observability
 import Store
 
 @testable import Fleet
@@ -38,7 +37,7 @@ final class FakeBackend: AdminBackend {
     var node: NodeRow { nodeRow("pop-1", state: state) }
     var readiness: [ReadinessCheck] { checks }
     var statistics: JSONValue { ["node_id": "pop-1", "conns_active": .integer(Int64(conns.count))] }
-    var metrics: [UInt8] { Array("pop_test 1\n".utf8) }
+    func metrics(answer: @escaping ([UInt8]) -> Void) { answer(Array("pop_test 1\n".utf8)) }
 
     func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void) {
         questions.append(query)
@@ -111,8 +110,7 @@ final class AdminBench {
             on: loop,
             configuration: AdminAPIConfiguration(
                 authenticator: AdminAuthenticator(tokens: tokens), isMetricsPublic: isMetricsPublic),
-            backend: backend, metrics: MetricRegistry(),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            backend: backend, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         server = HTTPServer(on: loop, handler: api)
         address = try server.listen(SocketAddress(ip: .v4(IPv4Address(0x7f00_0001)), port: 0))
     }

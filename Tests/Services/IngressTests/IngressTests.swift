@@ -7,7 +7,6 @@ import EventLoop
 import Fleet
 import Ingress
 import Logging
-import Observability
 import TestKit
 import Testing
 
@@ -213,8 +212,7 @@ private final class IngressWorld {
         change(&configuration)
         ingress = try Ingress(
             on: harness.loop, configuration: configuration, plane: harness.plane,
-            authenticator: authenticator, metrics: IngressMetrics(MetricRegistry()),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            authenticator: authenticator, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     }
 
     func joinDevice(_ name: String, dataLoop: Int) throws -> StandInDevice {

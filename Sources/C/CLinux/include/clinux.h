@@ -131,6 +131,14 @@ int cl_signalfd_read(int fd);
 void cl_ignore_sigpipe(void);
 /// Raises RLIMIT_NOFILE to its hard limit; the resulting limit.
 uint64_t cl_raise_file_limit(void);
+/// RLIMIT_NOFILE as it is in force.
+uint64_t cl_file_limit(void);
+/// Descriptors that the process has open, at once; 0 where the kernel doesn't say (before 6.2).
+uint64_t cl_open_files(void);
+/// The same by reading /proc/self/fd, which takes a microsecond or two for each.
+uint64_t cl_count_open_files(void);
+/// Time that the process has had on processors, user and system.
+uint64_t cl_processor_nanoseconds(void);
 /// The process's environment: strings `NAME=value`, ended by NULL.
 char **cl_environment(void);
 /// The processors this process may run on (sched_getaffinity); at least 1.
