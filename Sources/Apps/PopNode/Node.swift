@@ -40,7 +40,7 @@ final class Node {
     private let postgres: EmbeddedPostgres?
     private let dataPlane: DataPlane
     private let store: StoreClient
-    private let observer: StoreObserver
+    private let observer: NodeObserver
     private let plane: DevicePlane
     private let ingress: Ingress
     private let listeners: NodeListeners
@@ -100,12 +100,12 @@ final class Node {
                 configuration, record,
                 url: postgres?.connectionString ?? configuration.database.url ?? ""),
             log: Logger(label: "store"))
-        observer = StoreObserver(store: store)
+        observer = NodeObserver(plane: plane, store: store)
         plane.observer = observer
         let metrics = MetricRegistry(on: loop)
         listeners = try NodeListeners(
             configuration, record, loop: loop, files: files, certificates: certificates, plane: plane,
-            store: store, metrics: metrics)
+            store: store, known: observer.known, metrics: metrics)
         ingress = try Ingress(
             on: loop, configuration: IngressConfiguration(configuration), plane: plane,
             authenticator: configuration.ingress.authentication == .none

@@ -14,11 +14,12 @@ final class NodeAdminBackend: AdminBackend {
     private let loop: EventLoop
     private let plane: DevicePlane
     private let store: StoreClient
+    private let known: KnownDevices
     private let registry: MetricRegistry
     private let machine = MachineLoad()
 
     init(
-        _ record: NodeRecord, on loop: EventLoop, plane: DevicePlane, store: StoreClient,
+        _ record: NodeRecord, on loop: EventLoop, plane: DevicePlane, store: StoreClient, known: KnownDevices,
         registry: MetricRegistry
     ) {
         nodeID = record.nodeID
@@ -26,6 +27,7 @@ final class NodeAdminBackend: AdminBackend {
         self.loop = loop
         self.plane = plane
         self.store = store
+        self.known = known
         self.registry = registry
     }
 
@@ -90,6 +92,10 @@ final class NodeAdminBackend: AdminBackend {
     }
 
     func session(of device: DeviceID) -> SessionSnapshot? { plane.session(of: device) }
+    func firstSeen(_ device: DeviceID) -> WallTime? { known.firstSeen(device) }
+    func learn(_ sighting: DeviceFirstSeen) {
+        if plane.session(of: sighting.deviceID) != nil { known.learn(sighting) }
+    }
     func session(_ id: SessionID) -> SessionSnapshot? { plane.session(id) }
     func disconnect(_ device: DeviceID) -> Bool { plane.disconnect(device) }
 

@@ -20,7 +20,8 @@ final class NodeListeners {
 
     init(
         _ configuration: NodeConfiguration, _ record: NodeRecord, loop: EventLoop, files: NodeFiles,
-        certificates: NodeCertificates, plane: DevicePlane, store: StoreClient, metrics: MetricRegistry
+        certificates: NodeCertificates, plane: DevicePlane, store: StoreClient, known: KnownDevices,
+        metrics: MetricRegistry
     ) throws {
         self.configuration = configuration
         control = try ControlListener(
@@ -29,7 +30,8 @@ final class NodeListeners {
             authenticator: Self.deviceAuthenticator(configuration, store),
             logger: Logger(label: "devices"))
         deviceAddress = control.address
-        backend = NodeAdminBackend(record, on: loop, plane: plane, store: store, registry: metrics)
+        backend = NodeAdminBackend(
+            record, on: loop, plane: plane, store: store, known: known, registry: metrics)
         let token = try configuration.admin.bootstrapToken ?? files.adminToken()
         api = AdminAPI(
             on: loop,

@@ -46,8 +46,9 @@ struct DeviceSession {
     var answerBy: Instant?
     /// When a device without its data plane is asked for it again.
     var repairAt: Instant?
-    /// When the last complete message came.
+    /// When the last complete message came, on both clocks.
     var lastLife: Instant
+    var lastSeenAt: WallTime
     var lastHeartbeatAt: WallTime?
     var roundTripMilliseconds: Double?
     var load: LoadReport?
@@ -109,8 +110,9 @@ struct DeviceSession {
             tags: registration.tags, capacity: registration.capacity,
             agentVersion: registration.agentVersion, capabilities: registration.capabilities,
             remoteAddress: remoteAddress, quicRemoteAddress: data?.peer, health: health,
-            isDraining: isDraining, connectedAt: startedAt, lastHeartbeatAt: lastHeartbeatAt,
-            roundTripMilliseconds: roundTripMilliseconds, load: load, activeConns: conns.count,
+            isDraining: isDraining, connectedAt: startedAt, lastSeenAt: lastSeenAt,
+            lastHeartbeatAt: lastHeartbeatAt, roundTripMilliseconds: roundTripMilliseconds, load: load,
+            activeConns: conns.count,
             bytesSent: bytesSent, bytesReceived: bytesReceived, connsTotal: connsTotal, resumes: resumes,
             migrations: migrations)
     }

@@ -6,6 +6,7 @@ extension Fleet {
     package mutating func heard(from id: ControlID, at moment: Moment) {
         guard let session = controls[id]?.session else { return }
         sessions[session]?.lastLife = moment.now
+        sessions[session]?.lastSeenAt = moment.wall
     }
 
     /// A complete message of a device.
@@ -70,6 +71,10 @@ extension Fleet {
     }
 
     private mutating func reported(_ report: LoadReport, of id: SessionID, at moment: Moment) {
+        var report = report
+        // A device may say anything; a share is from 0 to 1.
+        let share = report.cpuUtilization
+        report.cpuUtilization = share.isFinite ? min(max(share, 0), 1) : 0
         sessions[id]?.load = report
         guard let session = sessions[id] else { return }
         if configuration.strategy == .weighted { rank(id) }

@@ -138,7 +138,7 @@ extension Fleet {
             control: .up(control),
             token: DeviceSession.DataToken(
                 bytes: randomBytes(FleetLimits.dataTokenBytes, using: &random), expires: .distantFuture),
-            answerBy: moment.now + FleetLimits.recordWait, lastLife: moment.now)
+            answerBy: moment.now + FleetLimits.recordWait, lastLife: moment.now, lastSeenAt: moment.wall)
         totals.sessionsStarted += 1
         sessions[session.id] = session
         current[device] = session.id
@@ -238,6 +238,7 @@ extension Fleet {
         sessions[id]?.registration = registration
         if let peer = controls[control]?.peer { sessions[id]?.remoteAddress = peer }
         sessions[id]?.lastLife = moment.now
+        sessions[id]?.lastSeenAt = moment.wall
         sessions[id]?.answerBy = nil
         sessions[id]?.resumes += 1
         totals.resumes += 1

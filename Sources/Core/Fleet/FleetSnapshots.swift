@@ -19,6 +19,8 @@ package struct SessionSnapshot: Sendable, Equatable {
     /// The device has been told to leave.
     package var isDraining: Bool
     package var connectedAt: WallTime
+    /// When the last complete message of the device came.
+    package var lastSeenAt: WallTime
     package var lastHeartbeatAt: WallTime?
     package var roundTripMilliseconds: Double?
     package var load: LoadReport?

@@ -23,6 +23,10 @@ package protocol AdminBackend: AnyObject {
 
     /// The current session of a device that is connected to this node.
     func session(of device: DeviceID) -> SessionSnapshot?
+    /// Since when a connected device is known; nil while the database has not told.
+    func firstSeen(_ device: DeviceID) -> WallTime?
+    /// The database has told since when a device is known; kept while the device is connected.
+    func learn(_ sighting: DeviceFirstSeen)
     /// A live session of this node.
     func session(_ id: SessionID) -> SessionSnapshot?
     /// Ends the device's session with 4010; false when it has none here.

@@ -83,33 +83,19 @@ extension NodeRow {
 }
 
 extension DeviceRow {
-    /// The row with what the node knows better than the database, whose row is a flush or more old.
-    func overlaid(with live: SessionSnapshot, nodeID: NodeID) -> DeviceRow {
-        var row = self
-        row.online = true
-        row.nodeID = nodeID
-        row.sessionID = live.sessionID
-        row.sessionEpoch = live.epoch
-        row.location = live.location
-        row.tags = live.tags
-        row.capacity = live.capacity
-        row.agentVersion = live.agentVersion
-        row.remoteAddress = live.remoteAddress.description
-        row.quicRemoteAddress = live.quicRemoteAddress?.description
-        row.health = live.health
-        row.connectedAt = live.connectedAt
-        row.lastHeartbeatAt = live.lastHeartbeatAt ?? lastHeartbeatAt
-        row.roundTripMilliseconds = live.roundTripMilliseconds
-        row.activeConns = UInt64(max(0, live.activeConns))
-        row.bytesSent = live.bytesSent
-        row.bytesReceived = live.bytesReceived
-        if let load = live.load {
-            row.cpuUtilization = load.cpuUtilization
-            row.memoryUsedBytes = load.memoryUsedBytes
-            row.memoryTotalBytes = load.memoryTotalBytes
-        }
-        row.lastSeenAt = max(lastSeenAt, live.lastHeartbeatAt ?? live.connectedAt)
-        return row
+    /// A device that is connected to this node, which knows all of it but `firstSeenAt`.
+    init(_ live: SessionSnapshot, nodeID: NodeID, firstSeenAt: WallTime?) {
+        self.init(
+            deviceID: live.deviceID, online: true, enabled: true, nodeID: nodeID, sessionID: live.sessionID,
+            sessionEpoch: live.epoch, location: live.location, tags: live.tags, capacity: live.capacity,
+            agentVersion: live.agentVersion, remoteAddress: live.remoteAddress.description,
+            quicRemoteAddress: live.quicRemoteAddress?.description, health: live.health,
+            connectedAt: live.connectedAt, lastHeartbeatAt: live.lastHeartbeatAt,
+            roundTripMilliseconds: live.roundTripMilliseconds, activeConns: UInt64(max(0, live.activeConns)),
+            bytesSent: live.bytesSent, bytesReceived: live.bytesReceived,
+            cpuUtilization: live.load?.cpuUtilization, memoryUsedBytes: live.load?.memoryUsedBytes,
+            memoryTotalBytes: live.load?.memoryTotalBytes, firstSeenAt: firstSeenAt,
+            lastSeenAt: live.lastSeenAt)
     }
 
     func write(to writer: inout JSONWriter) {

@@ -67,13 +67,33 @@ extension AdminAPI {
         }
     }
 
+    /// A device that is connected here is answered from memory: right at once, and without the database.
     private func showDevice(_ call: AdminCall) throws(AdminProblem) {
         let id = try call.deviceID()
-        withDevice(id, call) { [weak self] row throws(AdminProblem) in
-            guard let self else { return }
-            let device = self.current(row)
-            call.answer(.ok, ["ETag": Self.tag(device.sessionEpoch)]) { device.write(to: &$0) }
+        guard let live = backend.session(of: id) else {
+            return withDevice(id, call) { [weak self] row throws(AdminProblem) in
+                guard let self else { return }
+                Self.answer(self.current(row), call)
+            }
         }
+        if let firstSeenAt = backend.firstSeen(id) {
+            return Self.answer(DeviceRow(live, nodeID: backend.nodeID, firstSeenAt: firstSeenAt), call)
+        }
+        backend.ask(.device(id)) { [weak self] result in
+            guard let self else { return }
+            var firstSeenAt: WallTime?
+            if case .success(.device(let row?)) = result {
+                firstSeenAt = row.firstSeenAt
+                if let firstSeenAt { self.backend.learn(DeviceFirstSeen(deviceID: id, at: firstSeenAt)) }
+            }
+            // Its session may have ended since; then this is how it was when it was asked for.
+            let now = self.backend.session(of: id) ?? live
+            Self.answer(DeviceRow(now, nodeID: self.backend.nodeID, firstSeenAt: firstSeenAt), call)
+        }
+    }
+
+    private static func answer(_ device: DeviceRow, _ call: AdminCall) {
+        call.answer(.ok, ["ETag": tag(device.sessionEpoch)]) { device.write(to: &$0) }
     }
 
     private static func tag(_ epoch: UInt64) -> String { "\"\(epoch)\"" }
@@ -81,7 +101,7 @@ extension AdminAPI {
     /// The row as it is by now: what this node holds is known better here than in the database.
     private func current(_ row: DeviceRow) -> DeviceRow {
         if let live = backend.session(of: row.deviceID), live.epoch >= row.sessionEpoch {
-            return row.overlaid(with: live, nodeID: backend.nodeID)
+            return DeviceRow(live, nodeID: backend.nodeID, firstSeenAt: row.firstSeenAt)
         }
         guard row.online, row.nodeID == backend.nodeID else { return row }
         var row = row

@@ -328,6 +328,7 @@ paths:
       operationId: getDevice
       tags: [devices]
       summary: One device.
+      description: A device that is connected to the answering node is answered from its memory, also with the database down.
       security:
         - bearer: [read]
       parameters:
@@ -886,7 +887,10 @@ components:
         cpu_utilization: { type: [number, "null"] }
         memory_used_bytes: { type: [integer, "null"], minimum: 0 }
         memory_total_bytes: { type: [integer, "null"], minimum: 0 }
-        first_seen_at: { type: string, format: date-time }
+        first_seen_at:
+          description: Null only for a connected device while the database can't be asked.
+          type: [string, "null"]
+          format: date-time
         last_seen_at: { type: string, format: date-time }
     Disconnected:
       type: object

@@ -28,7 +28,8 @@ enum SessionWrites {
             ])
     }
 
-    /// The newest session owns the device's row. Each device must be there once.
+    /// The newest session owns the device's row, which starts over but for what is the device's own. Each device
+    /// must be there once; tells since when the taken ones are known.
     static func takeDevices(_ starts: [SessionRecord], _ node: NodeLife) -> PostgresStatement {
         PostgresStatement(
             """
@@ -47,8 +48,11 @@ enum SessionWrites {
                 agent_version = excluded.agent_version, remote_address = excluded.remote_address,
                 quic_remote_address = NULL, health = excluded.health, connected_at = excluded.connected_at,
                 last_heartbeat_at = NULL, rtt_ms = NULL, active_conns = 0, bytes_sent = 0,
-                bytes_received = 0, last_seen_at = greatest(d.last_seen_at, excluded.last_seen_at)
+                bytes_received = 0, cpu_utilization = NULL, memory_used_bytes = NULL,
+                memory_total_bytes = NULL, load_sampled_at = NULL,
+                last_seen_at = greatest(d.last_seen_at, excluded.last_seen_at)
             WHERE d.session_epoch < excluded.session_epoch
+            RETURNING d.device_id, d.first_seen_at
             """,
             [
                 node.nodeID, .texts(starts.map(\.deviceID.description)), .uuids(starts.map(\.sessionID)),
@@ -57,6 +61,13 @@ enum SessionWrites {
                 .texts(starts.map { String($0.agentVersion.prefix(maximumVersionCharacters)) }),
                 .texts(starts.map(\.remoteAddress.description)), .times(starts.map(\.startedAt)),
             ])
+    }
+
+    static func firstSightings(_ result: PostgresResult) throws(PostgresError) -> [DeviceFirstSeen] {
+        try result.rows.map { row throws(PostgresError) in
+            DeviceFirstSeen(
+                deviceID: try row.value("device_id", DeviceID.init), at: try row.time("first_seen_at"))
+        }
     }
 
     static func update(_ updates: [SessionUpdate]) -> PostgresStatement {

@@ -7,6 +7,8 @@ package final class StoreClient: StorePort {
     package private(set) var health = StoreHealth()
     /// Called when `health` has changed.
     package var healthChanged: ((StoreHealth) -> Void)?
+    /// Called with since when devices are known whose sessions have been put on record.
+    package var learned: (([DeviceFirstSeen]) -> Void)?
 
     private let loop: EventLoop
     private let commands: Mailbox<StoreCommand>
@@ -85,6 +87,8 @@ package final class StoreClient: StorePort {
         switch reply {
         case .durable(let numbers):
             for number in numbers { waitingStarts.removeValue(forKey: number)?() }
+        case .learned(let sightings):
+            learned?(sightings)
         case .answer(let number, let result):
             settle(number, result)
         case .health(let health):

@@ -51,6 +51,17 @@ package struct SessionRecord: Sendable, Hashable {
     }
 }
 
+/// Since when a device is known; the database tells it when the device's row is taken by a session.
+package struct DeviceFirstSeen: Sendable, Hashable {
+    package var deviceID: DeviceID
+    package var at: WallTime
+
+    package init(deviceID: DeviceID, at: WallTime) {
+        self.deviceID = deviceID
+        self.at = at
+    }
+}
+
 /// What a session has carried since it began; absolute counts, so that writing them twice is harmless.
 package struct SessionCounters: Sendable, Hashable {
     /// From clients towards targets.

@@ -176,7 +176,8 @@ package struct DeviceRow: Sendable, Hashable {
     package var cpuUtilization: Double?
     package var memoryUsedBytes: UInt64?
     package var memoryTotalBytes: UInt64?
-    package var firstSeenAt: WallTime
+    /// Nil for a connected device whose row could not be read yet.
+    package var firstSeenAt: WallTime?
     package var lastSeenAt: WallTime
 
     package init(
@@ -185,7 +186,7 @@ package struct DeviceRow: Sendable, Hashable {
         remoteAddress: String?, quicRemoteAddress: String?, health: SessionHealth?,
         connectedAt: WallTime?, lastHeartbeatAt: WallTime?, roundTripMilliseconds: Double?,
         activeConns: UInt64, bytesSent: UInt64, bytesReceived: UInt64, cpuUtilization: Double?,
-        memoryUsedBytes: UInt64?, memoryTotalBytes: UInt64?, firstSeenAt: WallTime, lastSeenAt: WallTime
+        memoryUsedBytes: UInt64?, memoryTotalBytes: UInt64?, firstSeenAt: WallTime?, lastSeenAt: WallTime
     ) {
         self.deviceID = deviceID
         self.online = online

@@ -14,6 +14,7 @@ enum StoreCommand: Sendable {
 /// Store thread to control loop.
 enum StoreReply: Sendable {
     case durable([UInt64])
+    case learned([DeviceFirstSeen])
     case answer(UInt64, Result<StoreAnswer, StoreFailure>)
     case health(StoreHealth)
 }
@@ -62,6 +63,7 @@ final class StoreThread {
             connections: max(1, configuration.poolSize - 1))
         healthTimer = loop.makeTimer { [weak self] in self?.tellHealth() }
         writer.committed = { replies.send(.durable($0)) }
+        writer.learned = { replies.send(.learned($0)) }
         writer.changed = { [weak self] in self?.healthChanged() }
         try loop.attach(commands) { [weak self] command in self?.handle(command) }
         writer.open()

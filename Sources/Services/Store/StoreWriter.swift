@@ -14,6 +14,8 @@ internal import Postgres
 final class StoreWriter {
     /// Called with what a committed batch's session starts are acknowledged with.
     var committed: (([UInt64]) -> Void)?
+    /// Called with what the database told of devices whose sessions started, before their acknowledgement.
+    var learned: (([DeviceFirstSeen]) -> Void)?
     /// Called when connection or counts have changed enough to tell.
     var changed: (() -> Void)?
 
@@ -235,15 +237,16 @@ final class StoreWriter {
             guard let self else { return }
             isWriting = false
             switch result {
-            case .success: wrote(batch)
+            case .success(let results): wrote(batch, results)
             case .failure(let error): failed(batch, error)
             }
         }
     }
 
-    private func wrote(_ batch: WriteBatch) {
+    private func wrote(_ batch: WriteBatch, _ results: [PostgresResult]) {
         consecutiveFailures = 0
         health.writtenEvents &+= UInt64(batch.events.count)
+        if let sightings = try? batch.firstSightings(in: results), !sightings.isEmpty { learned?(sightings) }
         let acknowledgements = batch.acknowledgements
         if !acknowledgements.isEmpty { committed?(acknowledgements) }
         noteHealth(isConnected: true)

@@ -75,6 +75,19 @@ struct WriteBatch {
         return statements
     }
 
+    /// Since when the devices are known whose rows a start in here has taken.
+    ///
+    /// - Parameter results: of ``statements(for:)``, in their order.
+    func firstSightings(in results: [PostgresResult]) throws(PostgresError) -> [DeviceFirstSeen] {
+        guard events.contains(where: { if case .sessionStarted = $0 { true } else { false } }),
+            results.count > Self.takeDevicesPlace
+        else { return [] }
+        return try SessionWrites.firstSightings(results[Self.takeDevicesPlace])
+    }
+
+    /// Starts come first, and a device's row is taken behind its session's.
+    private static let takeDevicesPlace = 1
+
     /// One row can be changed once by a statement: a device's newest session stands for it.
     private func newest(_ starts: [SessionRecord]) -> [SessionRecord] {
         var byDevice: [DeviceID: SessionRecord] = [:]

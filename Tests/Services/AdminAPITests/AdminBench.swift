@@ -20,6 +20,7 @@ final class FakeBackend: AdminBackend {
     var failure = StoreFailure.unavailable("connection refused: password=hunter2")
     var sessions: [SessionSnapshot] = []
     var conns: [ConnSnapshot] = []
+    var sightings: [DeviceID: WallTime] = [:]
     var drain = DrainSnapshot(
         state: .none, startedAt: nil, deadlineAt: nil, devicesTotal: 0, devicesMoved: 0, devicesRemaining: 0,
         connsRemaining: 0, connsCut: 0, reason: "")
@@ -47,6 +48,8 @@ final class FakeBackend: AdminBackend {
     }
 
     func session(of device: DeviceID) -> SessionSnapshot? { sessions.first { $0.deviceID == device } }
+    func firstSeen(_ device: DeviceID) -> WallTime? { sightings[device] }
+    func learn(_ sighting: DeviceFirstSeen) { sightings[sighting.deviceID] = sighting.at }
     func session(_ id: SessionID) -> SessionSnapshot? { sessions.first { $0.sessionID == id } }
 
     func disconnect(_ device: DeviceID) -> Bool {
@@ -196,8 +199,9 @@ func liveSession(_ serial: UInt64, device: String, epoch: UInt64 = 7) -> Session
         location: "us",
         tags: ["b"], capacity: 5, agentVersion: "2", capabilities: ["tcp"], remoteAddress: someAddress,
         quicRemoteAddress: nil, health: .controlOnly, isDraining: false, connectedAt: someTime,
-        lastHeartbeatAt: nil, roundTripMilliseconds: 1.5, load: nil, activeConns: 9, bytesSent: 100,
-        bytesReceived: 200, connsTotal: 11, resumes: 1, migrations: 2)
+        lastSeenAt: WallTime(microseconds: someTime.microseconds + 7_000_000), lastHeartbeatAt: nil,
+        roundTripMilliseconds: 1.5, load: nil, activeConns: 9, bytesSent: 100, bytesReceived: 200,
+        connsTotal: 11, resumes: 1, migrations: 2)
 }
 
 func liveConn(

@@ -1,4 +1,5 @@
 import AdminAPI
+import DeviceProtocol
 import Domain
 import Fleet
 import HTTP1
@@ -186,6 +187,40 @@ struct AdminDeviceTests {
         #expect(answer.json["status"] == "offline")
         #expect(answer.fields["etag"] == "\"7\"")
         #expect(answer.json.object?.count == 24)
+    }
+
+    @Test func connectedDeviceIsAnsweredFromMemoryOnceItsFirstSightIsKnown() throws {
+        let bench = try AdminBench()
+        var live = liveSession(1, device: "dev1")
+        live.quicRemoteAddress = someAddress
+        live.lastHeartbeatAt = someTime
+        live.load = LoadReport(
+            sampledAtUnixMilliseconds: 0, activeConns: 1, bytesSent: 2, bytesReceived: 3,
+            cpuUtilization: 0.25, memoryUsedBytes: 4, memoryTotalBytes: 5)
+        bench.backend.sessions = [live]
+        // The database is down and has told nothing: all but one field is known.
+        let unknown = try bench.get("/v1/devices/dev1")
+        #expect(unknown.status == 200)
+        #expect(unknown.json["first_seen_at"] == .null)
+        #expect(bench.backend.questions == [.device(someDevice("dev1"))])
+        bench.backend.database = { _ in .device(deviceRow("dev1")) }
+        #expect(try bench.get("/v1/devices/dev1").json["first_seen_at"] == "2026-01-31T09:05:00.120Z")
+        bench.backend.database = nil
+        bench.backend.questions = []
+        let answer = try bench.get("/v1/devices/dev1")
+        #expect(bench.backend.questions.isEmpty)
+        #expect(answer.fields["etag"] == "\"7\"")
+        #expect(
+            answer.json == [
+                "device_id": "dev1", "status": "online", "enabled": true, "node_id": "pop-1",
+                "session_id": "00000000-0000-0001-0000-000000000001", "location": "us", "tags": ["b"],
+                "capacity": 5, "agent_version": "2", "remote_address": "192.0.2.7:51000",
+                "quic_remote_address": "192.0.2.7:51000", "health": "control_only", "session_epoch": 7,
+                "connected_at": "2026-01-31T09:05:00.120Z", "last_heartbeat_at": "2026-01-31T09:05:00.120Z",
+                "rtt_ms": .double(1.5), "active_conns": 9, "bytes_sent": 100, "bytes_received": 200,
+                "cpu_utilization": .double(0.25), "memory_used_bytes": 4, "memory_total_bytes": 5,
+                "first_seen_at": "2026-01-31T09:05:00.120Z", "last_seen_at": "2026-01-31T09:05:07.120Z",
+            ])
     }
 
     @Test func unknownDeviceIs404() throws {

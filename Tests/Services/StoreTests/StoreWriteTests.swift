@@ -34,6 +34,35 @@ import Testing
         #expect(found == (0..<20).map { "d\($0)" })
     }
 
+    @Test mutating func aStartTellsSinceWhenItsDeviceIsKnownBeforeItIsAcknowledged() throws {
+        #expect(store.pump { store.client.health.isConnected })
+        try sql.query(
+            """
+            INSERT INTO pop.devices (device_id, first_seen_at, cpu_utilization, load_sampled_at)
+            VALUES ('old', '2020-02-03T04:05:06Z', 0.9, now())
+            """)
+        var told: [DeviceFirstSeen] = []
+        store.client.learned = { told += $0 }
+        let old = try records.session("old")
+        let new = try records.session("new")
+        for session in [old, new] {
+            var known: WallTime?
+            var isDurable = false
+            store.client.startSession(session) {
+                isDurable = true
+                known = told.first { $0.deviceID == session.deviceID }?.at
+            }
+            #expect(store.pump { isDurable })
+            #expect(known == (session == old ? WallTime(rfc3339: "2020-02-03T04:05:06Z") : new.startedAt))
+        }
+        // What the last session said of its load is not this one's.
+        #expect(try store.device("old")?.cpuUtilization == nil)
+        // An older session of the device takes nothing, and tells nothing.
+        told = []
+        #expect(store.start(try records.session("old", epoch: 1)))
+        #expect(told.isEmpty)
+    }
+
     @Test mutating func theLifeOfASessionIsOnRecord() throws {
         let session = try records.session("dev-1")
         #expect(store.start(session))

@@ -1,0 +1,52 @@
+internal import DevicePlane
+internal import Domain
+internal import Fleet
+internal import Store
+
+/// Passes on what happens to devices and conns to all who want to know.
+final class NodeObserver: DevicePlaneObserver {
+    let known = KnownDevices()
+    private let record: StoreObserver
+    private unowned let plane: DevicePlane
+
+    init(plane: DevicePlane, store: StoreClient) {
+        self.plane = plane
+        record = StoreObserver(store: store)
+        store.learned = { [weak self] sightings in
+            guard let self else { return }
+            // A device that has left meanwhile is not kept: nobody would tell its end again.
+            for sighting in sightings where self.plane.session(of: sighting.deviceID) != nil {
+                known.learn(sighting)
+            }
+        }
+    }
+
+    func sessionStarted(_ session: SessionSnapshot, recorded: @escaping () -> Void) {
+        record.sessionStarted(session, recorded: recorded)
+    }
+
+    func sessionUpdated(_ session: SessionSnapshot) {
+        record.sessionUpdated(session)
+    }
+
+    func sessionEnded(_ session: SessionSnapshot, reason: SessionEndReason, at: WallTime) {
+        record.sessionEnded(session, reason: reason, at: at)
+        if plane.session(of: session.deviceID) == nil { known.forget(session.deviceID) }
+    }
+
+    func loadReported(_ load: ReportedLoad) {
+        record.loadReported(load)
+    }
+
+    func connOpened(_ conn: ConnSnapshot) {
+        record.connOpened(conn)
+    }
+
+    func connEnded(_ conn: ConnSnapshot, reason: CloseReason, at: WallTime) {
+        record.connEnded(conn, reason: reason, at: at)
+    }
+
+    func nodeStateChanged(_ state: NodeState) {
+        record.nodeStateChanged(state)
+    }
+}
