@@ -36,8 +36,10 @@ func adapter(_ name: String, uses: [String] = [], packages: [Target.Dependency] 
     layer("Adapters", name, uses: uses, packages: packages)
 }
 
-func service(_ name: String, uses: [String] = [], packages: [Target.Dependency] = []) -> Target {
-    layer("Services", name, uses: uses, packages: packages)
+func service(
+    _ name: String, uses: [String] = [], packages: [Target.Dependency] = [], excludes: [String] = []
+) -> Target {
+    layer("Services", name, uses: uses, packages: packages, excludes: excludes)
 }
 
 /// Configuration and composition of a program, as a library so that tests reach it.
@@ -54,12 +56,13 @@ func program(_ name: String, _ library: String) -> Target {
 
 func layer(
     _ layer: String, _ name: String, uses: [String], packages: [Target.Dependency] = [],
-    settings: [SwiftSetting] = []
+    settings: [SwiftSetting] = [], excludes: [String] = []
 ) -> Target {
     .target(
         name: name,
         dependencies: uses.map { .init(stringLiteral: $0) } + packages,
         path: "Sources/\(layer)/\(name)",
+        exclude: excludes,
         swiftSettings: swiftSettings + settings
     )
 }
@@ -165,11 +168,12 @@ let package = Package(
         service(
             "Store", uses: ["Domain", "EventLoop", "Observability", "Postgres", "JSON"],
             packages: [logging, deques]),
+        service("Console", excludes: ["web"]),
         service(
             "AdminAPI",
             uses: [
                 "Domain", "EventLoop", "Observability", "HTTP1", "HTTPServer", "JSON", "Store",
-                "Fleet", "DeviceProtocol",
+                "Fleet", "DeviceProtocol", "Console",
             ],
             packages: [logging]),
 
@@ -276,7 +280,7 @@ let package = Package(
             "Services", "AdminAPITests",
             uses: [
                 "Domain", "EventLoop", "Observability", "HTTP1", "HTTPServer", "JSON", "Store", "Fleet",
-                "DeviceProtocol", "AdminAPI",
+                "DeviceProtocol", "AdminAPI", "Console",
             ],
             packages: [logging]),
         tests(

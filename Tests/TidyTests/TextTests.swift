@@ -9,14 +9,26 @@ struct TextTests {
 
     @Test func linesAndFilesAreShort() throws {
         for file in try SourceTree.swiftSources() + SourceTree.swiftTests()
-        where !file.path.hasSuffix("EmbeddedMigrations.swift")
-            && !file.path.hasSuffix("EmbeddedOpenAPI.swift")
-        {
+        where !file.isGenerated {
             #expect(file.lines.count <= Self.longestFile, "\(file.path) has \(file.lines.count) lines")
             for (index, line) in file.lines.enumerated() where line.count > Self.longestLine {
                 // A literal that can't be broken, such as a URL or a test vector, stands alone on its line.
                 let isLiteral = line.drop { $0 == " " }.hasPrefix("\"")
                 #expect(isLiteral, "\(file.path):\(index + 1) has \(line.count) columns")
+            }
+        }
+    }
+
+    @Test func webFilesAreShort() throws {
+        let folder = "Sources/Services/Console/web"
+        for suffix in [".js", ".css", ".html"] {
+            for file in try SourceTree.files(in: folder, suffix: suffix) {
+                // A style sheet has few characters on many lines.
+                let limit = suffix == ".css" ? 2 * Self.longestFile : Self.longestFile
+                #expect(file.lines.count <= limit, "\(file.path) has \(file.lines.count) lines")
+                for (index, line) in file.lines.enumerated() {
+                    #expect(line.count <= Self.longestLine, "\(file.path):\(index + 1)")
+                }
             }
         }
     }

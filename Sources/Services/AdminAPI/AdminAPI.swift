@@ -46,7 +46,7 @@ package final class AdminAPI: HTTPHandler {
         self.logger = logger
         table = AdminRouteTable(
             routes: serviceRoutes(isMetricsPublic: configuration.isMetricsPublic) + nodeRoutes + deviceRoutes
-                + connRoutes)
+                + connRoutes + consoleRoutes)
     }
 
     /// Method, path and scope of every route, for the check of `openapi.yaml`.
@@ -120,19 +120,22 @@ package final class AdminAPI: HTTPHandler {
         return principal
     }
 
-    /// Whether one of the ranges of Accept covers what the route answers (RFC 9110 section 12.5.1).
     private func checkAccept(_ request: HTTPRequest, _ route: AdminRoute) throws(AdminProblem) {
-        guard request.fields.contains("accept") else { return }
-        let media = route.media.rawValue
+        if case .file = route.media { return }
+        guard Self.accepts(route.media.rawValue, request.fields) else { throw .notAcceptable }
+    }
+
+    /// Whether one of the ranges of Accept covers a media type (RFC 9110 section 12.5.1).
+    static func accepts(_ media: String, _ fields: HTTPFields) -> Bool {
+        guard fields.contains("accept") else { return true }
         let kind = media.prefix { $0 != "/" } + "/*"
-        for range in request.fields.list("accept") {
+        return fields.list("accept").contains { range in
             let parts = range.split(separator: ";").map { $0.filter { !$0.isWhitespace }.lowercased() }
-            guard let name = parts.first, name == "*/*" || name == kind || name == media else { continue }
+            guard let name = parts.first, name == "*/*" || name == kind || name == media else { return false }
             let quality = parts.dropFirst().first { $0.hasPrefix("q=") }
-            if let quality, Double(quality.dropFirst(2)) == 0 { continue }
-            return
+            guard let quality else { return true }
+            return Double(quality.dropFirst(2)) != 0
         }
-        throw .notAcceptable
     }
 
     private func readBody(

@@ -81,6 +81,11 @@ package final class AdminCall {
         respond(.ok, [:], media: media, body: text)
     }
 
+    /// Answers with content that says itself how long it may be kept.
+    func answer(_ status: HTTPStatus, _ fields: HTTPFields, media: String?, content: [UInt8]) {
+        respond(status, fields, media: media, body: content)
+    }
+
     func answerNothing() {
         respond(.noContent, [:], media: nil, body: [])
     }
@@ -96,7 +101,7 @@ package final class AdminCall {
     private func respond(_ status: HTTPStatus, _ fields: HTTPFields, media: String?, body: [UInt8]) {
         var fields = fields
         if let media { fields.append("Content-Type", media) }
-        fields.append("Cache-Control", "no-store")
+        if !fields.contains("cache-control") { fields.append("Cache-Control", "no-store") }
         fields.append("X-Request-Id", requestID)
         answered(status)
         responder.respond(status, fields, body: body)

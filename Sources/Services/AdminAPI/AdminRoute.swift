@@ -16,6 +16,9 @@ package struct AdminRoute {
         case json = "application/json"
         case yaml = "application/yaml"
         case metrics = "text/plain"
+        case html = "text/html"
+        /// What the file is: the route looks at Accept itself.
+        case file = "*/*"
     }
 
     package let method: HTTPMethod

@@ -19,6 +19,8 @@ servers:
 security:
   - bearer: []
 tags:
+  - name: console
+    description: The web console, for browsers.
   - name: service
     description: Health, figures and this description.
   - name: nodes
@@ -28,6 +30,57 @@ tags:
   - name: conns
     description: Live proxied connections.
 paths:
+  /:
+    get:
+      operationId: getConsole
+      tags: [console]
+      summary: The web console.
+      description: A page for browsers, which asks for a token and uses this API with it. May be kept, but is asked for again each time.
+      security: []
+      parameters:
+        - $ref: "#/components/parameters/ifNoneMatch"
+      responses:
+        "200":
+          description: The page.
+          headers:
+            ETag: { $ref: "#/components/headers/ETag" }
+            Content-Security-Policy: { $ref: "#/components/headers/ContentSecurityPolicy" }
+          content:
+            text/html:
+              schema: { type: string }
+        "304": { $ref: "#/components/responses/NotModified" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+  /console/{file}:
+    get:
+      operationId: getConsoleFile
+      tags: [console]
+      summary: A script, style or picture of the web console.
+      security: []
+      parameters:
+        - $ref: "#/components/parameters/consoleFile"
+        - $ref: "#/components/parameters/ifNoneMatch"
+      responses:
+        "200":
+          description: The file.
+          headers:
+            ETag: { $ref: "#/components/headers/ETag" }
+            Content-Security-Policy: { $ref: "#/components/headers/ContentSecurityPolicy" }
+          content:
+            text/html:
+              schema: { type: string }
+            text/javascript:
+              schema: { type: string }
+            text/css:
+              schema: { type: string }
+            image/svg+xml:
+              schema: { type: string }
+        "304": { $ref: "#/components/responses/NotModified" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
   /livez:
     get:
       operationId: getLiveness
@@ -569,7 +622,10 @@ components:
       description: The bootstrap token (`POP_ADMIN_TOKEN`, or `<data_dir>/admin.token`) has the scope `admin`.
   headers:
     ETag:
-      description: For If-Match.
+      description: For If-Match, or If-None-Match.
+      schema: { type: string }
+    ContentSecurityPolicy:
+      description: What the page may load and do; nothing from elsewhere, nothing inline.
       schema: { type: string }
   parameters:
     limit:
@@ -615,6 +671,18 @@ components:
       in: header
       description: Refuse the call (412) unless the resource has this ETag.
       schema: { type: string }
+    ifNoneMatch:
+      name: If-None-Match
+      in: header
+      description: Answer 304 when the file still has this ETag.
+      schema: { type: string }
+    consoleFile:
+      name: file
+      in: path
+      required: true
+      description: The name of one of the console's files.
+      schema: { type: string }
+      example: app.js
     eligibility:
       name: eligibility
       in: query
@@ -696,6 +764,10 @@ components:
       description: Only to this `host:port`, or to this host.
       schema: { type: string }
   responses:
+    NotModified:
+      description: The file is the one that If-None-Match names.
+      headers:
+        ETag: { $ref: "#/components/headers/ETag" }
     BadRequest:
       description: The path or query can not be decoded, or the body is not JSON (`bad_request`, `invalid_json`).
       content:
