@@ -247,8 +247,8 @@ let package = Package(
         tests(
             "Services", "DataPlaneTests",
             uses: [
-                "Domain", "EventLoop", "DeviceProtocol", "ControlWire", "TLS", "QUIC", "DataPlane",
-                "TestKit", "QUICKit",
+                "Domain", "EventLoop", "Observability", "DeviceProtocol", "ControlWire", "TLS", "QUIC",
+                "DataPlane", "TestKit", "QUICKit",
             ]),
         tests(
             "Services", "DeviceAgentTests",

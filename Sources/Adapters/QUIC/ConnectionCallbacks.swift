@@ -29,6 +29,7 @@ extension QUICConnection {
             guard let connection else { return }
             Unmanaged<QUICConnection>.fromOpaque(connection)._withUnsafeGuaranteedRef { connection in
                 guard connection.pendingEnd == nil else { return }
+                connection.endpoint.metrics.datagramsReceived &+= 1
                 connection.delegate?.quicDatagramReceived(
                     connection, UnsafeRawBufferPointer(start: bytes, count: count))
             }
@@ -46,6 +47,7 @@ extension QUICConnection {
             guard let stream = QUICStream.from(stream), stream.owner?.pendingEnd == nil,
                 !stream.isReadStopped
             else { return }
+            stream.owner?.endpoint.resetReceived(code)
             stream.delegate?.quicPeerReset(stream, code: code)
         }
         table.pointee.stream_stop_sending = { connection, id, code in
@@ -74,7 +76,9 @@ extension QUICConnection {
             QUICConnection.from(connection)?.isPathValidationDone = true
         }
         table.pointee.datagram_lost = { connection in
-            QUICConnection.from(connection)?.counters.datagramsLost &+= 1
+            guard let connection = QUICConnection.from(connection) else { return }
+            connection.counters.datagramsLost &+= 1
+            connection.endpoint.metrics.datagramsLost &+= 1
         }
         table.pointee.stateless_reset = { connection in
             // The library answers "draining" for the same packet.
@@ -142,7 +146,7 @@ extension QUICConnection {
 
     private func streamClosed(_ stream: QUICStream?, _ id: Int64) {
         guard let library else { return }
-        counters.packetsLost &+= cq_stream_loss_count(library, id)
+        countLosses(of: stream, id)
         guard let stream else {
             // A stream that came and went while the connection was ending.
             if !cq_is_local_stream(library, id) { cq_extend_streams(library, 1) }
@@ -160,7 +164,7 @@ extension QUICConnection {
         }
         phase = .open
         isTLSToBeFreed = true
-        endpoint.handshakeEnded(completed: true)
+        endpoint.handshakeCompleted()
         if isServer {
             endpoint.delegate?.endpoint(endpoint, accepted: self)
         } else {

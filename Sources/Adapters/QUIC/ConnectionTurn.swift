@@ -25,7 +25,7 @@ extension QUICConnection {
         case CQ_IDLE:
             end(.silent(.idleTimeout))
         case CQ_HANDSHAKE_TIMEOUT:
-            end(.silent(.handshakeFailed("timed out")))
+            end(.silent(.handshakeTimedOut))
         case CQ_VERSION_NEGOTIATION:
             end(.silent(.versionNegotiation))
         case CQ_DROP:
@@ -151,6 +151,7 @@ extension QUICConnection {
     }
 
     private func release(_ stream: QUICStream) {
+        endpoint.metrics.streams -= 1
         dequeue(stream)
         stream.detach()
         let delegate = stream.delegate
@@ -186,9 +187,14 @@ extension QUICConnection {
         case .silent(let why):
             reason = why
         }
+        for stream in streams.values { countLosses(of: stream, stream.id) }
         // RFC 9000 section 10.2: three times the probe timeout.
         let lingering = Duration.nanoseconds(Int64(clamping: cq_probe_timeout(library)) &* 3)
-        if !wasOpen { endpoint.handshakeEnded(completed: false) }
+        if wasOpen {
+            endpoint.metrics.connectionsClosed.note(reason.kind)
+        } else {
+            endpoint.handshakeFailed(reason.kind)
+        }
         phase = next
         self.library = nil
         cq_free(library)

@@ -1,5 +1,6 @@
 internal import CLinux
 internal import CQUIC
+internal import Domain
 
 // One turn of writing: packets are put next to each other into the endpoint's batch, which goes out by one
 // system call as long as they are equally long and go the same way (GSO).
@@ -19,6 +20,7 @@ extension QUICConnection {
         let now = endpoint.nowNanoseconds
         var info = cq_info()
         cq_get_info(library, &info)
+        if now >= nextSampleAt, phase == .open { sample(info.smoothed_rtt, info.congestion_window, now) }
         // A shorter path is clocked by its acknowledgements: timers would only cut its bursts into small ones.
         let isPaced =
             endpoint.configuration.isPaced && info.smoothed_rtt >= QUICLimits.pacedRoundTripNanoseconds
@@ -176,13 +178,16 @@ extension QUICConnection {
         if datagram.count > cq_datagram_limit(library) {
             // The path has become smaller: the datagram would wait for ever and block those behind it.
             queue.removeFirst()
-            endpoint.metrics.datagramsDropped &+= 1
+            endpoint.metrics.datagramsDropped.note(.tooLarge)
             return .again
         }
         let size = cq_write_datagram(
             library, batch.end, batch.space, datagram.baseAddress, datagram.count, datagram.count < 1_000,
             &written, now)
-        if written.accepted { queue.removeFirst() }
+        if written.accepted {
+            queue.removeFirst()
+            endpoint.metrics.datagramsSent &+= 1
+        }
         guard size == CQ_WRITE_MORE else {
             return result(size)
         }

@@ -10,22 +10,17 @@ extension QUICEndpoint {
         _ packet: UnsafeMutablePointer<UInt8>, _ count: Int, _ kind: Int32, _ header: cq_header,
         peer: cl_address, now: UInt64
     ) {
-        guard let credentials = serverCredentials, !isClosed, Int(kind) != CQ_HEADER_INVALID else {
-            metrics.packetsDropped &+= 1
-            return
-        }
+        guard Int(kind) != CQ_HEADER_INVALID else { return drop(.malformed) }
+        guard let credentials = serverCredentials, !isClosed else { return drop(.unknownConnection) }
         if Int(kind) == CQ_HEADER_OTHER_VERSION {
             negotiateVersion(header, count, peer: peer)
             return
         }
         var initial = cq_initial()
-        guard cq_accept(packet, count, &initial), initial.dcid.length >= 8,
-            metrics.handshakesInProgress < configuration.maxHandshakes,
+        guard cq_accept(packet, count, &initial), initial.dcid.length >= 8 else { return drop(.malformed) }
+        guard metrics.handshakesInProgress < configuration.maxHandshakes,
             metrics.connections < configuration.maxConnections
-        else {
-            metrics.packetsDropped &+= 1
-            return
-        }
+        else { return drop(.overload) }
         var original: cq_cid?
         if cq_is_retry_token(&initial) {
             var found = cq_cid()
@@ -73,8 +68,7 @@ extension QUICEndpoint {
         }
         guard let library else {
             connection.dropTimer()
-            metrics.packetsDropped &+= 1
-            return
+            return drop(.overload)
         }
         connection.library = library
         let first = ConnectionID(initial.dcid)
@@ -139,24 +133,25 @@ extension QUICEndpoint {
         return settings
     }
 
-    /// A connection's handshake is over, one way or the other.
-    func handshakeEnded(completed: Bool) {
+    func handshakeCompleted() {
         metrics.handshakesInProgress -= 1
-        if completed {
-            metrics.handshakesCompleted &+= 1
-        } else {
-            metrics.handshakesFailed &+= 1
-        }
+        metrics.handshakesCompleted &+= 1
+    }
+
+    func handshakeFailed(_ kind: QUICCloseKind) {
+        metrics.handshakesInProgress -= 1
+        metrics.handshakesFailed.note(kind)
+    }
+
+    func drop(_ fault: QUICPacketFault) {
+        metrics.packetsDropped.note(fault)
     }
 
     // MARK: Answers without state
 
     private func negotiateVersion(_ header: cq_header, _ count: Int, peer: cl_address) {
         // RFC 9000 section 5.2.2: only datagrams as long as a client's first one are answered.
-        guard count >= 1_200 else {
-            metrics.packetsDropped &+= 1
-            return
-        }
+        guard count >= 1_200 else { return drop(.malformed) }
         var header = header
         metrics.versionNegotiationsSent &+= 1
         answer(to: peer) { cq_write_version_negotiation($0, $1, &header) }
@@ -174,7 +169,7 @@ extension QUICEndpoint {
 
     private func refuse(_ initial: cq_initial, code: UInt64, peer: cl_address) {
         var initial = initial
-        metrics.packetsDropped &+= 1
+        drop(.badToken)
         answer(to: peer) { cq_write_initial_close($0, $1, &initial, code) }
     }
 
@@ -182,7 +177,7 @@ extension QUICEndpoint {
     func answerUnknown(
         _ packet: UnsafeMutablePointer<UInt8>, _ count: Int, _ id: ConnectionID, peer: cl_address
     ) {
-        metrics.packetsDropped &+= 1
+        drop(.unknownConnection)
         // Shorter than what it answers, so that two endpoints can't keep each other busy (RFC 9000
         // section 10.3.3), and long enough to look like a packet.
         let size = min(count - 1, 43)

@@ -51,6 +51,8 @@ package struct QUICConfiguration: Sendable {
     package var retryTokenLifetime: Duration = .seconds(10)
     /// Datagrams waiting for the congestion window; the oldest gives way to a new one.
     package var datagramQueueBytes = 256 << 10
+    /// Application error codes by which resets of streams are counted; all others count as one.
+    package var countedCodes: [UInt64] = []
 
     package init(secret: [UInt8] = SystemRandom.bytes(32)) {
         self.secret = secret
@@ -89,40 +91,9 @@ enum QUICLimits {
     static let pooledRings = 8
     /// The length of our connection ids.
     static let connectionIDLength = 8
+    /// How often a connection that sends is measured: about as often as an idle device sends its PING, so that
+    /// all count alike.
+    static let sampleIntervalNanoseconds: UInt64 = 10_000_000_000
     /// Sends that the socket did not take; a connection does not write while there is one.
     static let unsentBatches = 64
-}
-
-/// Counters of one endpoint since it was made.
-package struct QUICMetrics: Sendable, Hashable {
-    package var packetsReceived: UInt64 = 0
-    package var packetsSent: UInt64 = 0
-    package var bytesReceived: UInt64 = 0
-    package var bytesSent: UInt64 = 0
-    /// Packets that belong to no connection, or could not be read.
-    package var packetsDropped: UInt64 = 0
-    /// Sends refused by the system for another reason than a full buffer.
-    package var sendsFailed: UInt64 = 0
-    package var retriesSent: UInt64 = 0
-    package var versionNegotiationsSent: UInt64 = 0
-    package var statelessResetsSent: UInt64 = 0
-    package var handshakesStarted: UInt64 = 0
-    package var handshakesCompleted: UInt64 = 0
-    package var handshakesFailed: UInt64 = 0
-    package var connections = 0
-    package var handshakesInProgress = 0
-    package var datagramsDropped: UInt64 = 0
-    package var migrations: UInt64 = 0
-}
-
-/// Counters of one connection.
-package struct QUICStatistics: Sendable, Hashable {
-    package var bytesReceived: UInt64 = 0
-    package var bytesSent: UInt64 = 0
-    package var packetsReceived: UInt64 = 0
-    package var packetsSent: UInt64 = 0
-    /// Packets with stream data that were declared lost.
-    package var packetsLost: UInt64 = 0
-    package var datagramsLost: UInt64 = 0
-    package var migrations: UInt64 = 0
 }

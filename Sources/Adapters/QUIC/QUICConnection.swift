@@ -49,6 +49,8 @@ package final class QUICConnection {
     /// A client's or server's credentials; the TLS session needs them until the handshake is over.
     var credentials: AnyObject?
     private(set) var timer: LoopTimer?
+    /// When the connection's round trip and congestion window are noted next.
+    var nextSampleAt: UInt64 = 0
     /// When acknowledgements and credit that wait for company go out at the latest.
     var delayedWriteAt: UInt64?
 
@@ -146,7 +148,7 @@ package final class QUICConnection {
         var result = counters
         if let library {
             for stream in streams.values {
-                result.packetsLost &+= cq_stream_loss_count(library, stream.id)
+                result.packetsLost &+= cq_stream_loss_count(library, stream.id) &- stream.countedLosses
             }
         }
         return result
@@ -184,16 +186,19 @@ package final class QUICConnection {
         let limit = datagramLimitBytes
         guard limit > 0 else { return .unavailable }
         guard bytes.count <= limit else {
-            endpoint.metrics.datagramsDropped &+= 1
+            endpoint.metrics.datagramsDropped.note(.tooLarge)
             return .tooLarge(limitBytes: limit)
         }
         let queue =
             datagrams ?? DatagramQueue(capacity: max(16 << 10, endpoint.configuration.datagramQueueBytes))
         datagrams = queue
-        guard let dropped = queue.append(bytes) else { return .tooLarge(limitBytes: limit) }
+        guard let dropped = queue.append(bytes) else {
+            endpoint.metrics.datagramsDropped.note(.tooLarge)
+            return .tooLarge(limitBytes: limit)
+        }
         endpoint.schedule(self)
         guard dropped > 0 else { return .queued }
-        endpoint.metrics.datagramsDropped &+= UInt64(dropped)
+        endpoint.metrics.datagramsDropped.note(.queueFull, times: UInt64(dropped))
         return .queuedDroppingOldest(dropped)
     }
 
@@ -226,6 +231,8 @@ package final class QUICConnection {
             return nil
         }
         streams[id] = stream
+        endpoint.metrics.streams += 1
+        endpoint.metrics.streamsOpened &+= 1
         return stream
     }
 
@@ -257,11 +264,24 @@ package final class QUICConnection {
         switch shutdown.direction {
         case .write:
             dequeue(stream)
+            endpoint.resetSent(shutdown.code)
             _ = cq_reset_stream(library, stream.id, shutdown.code)
         case .read:
             cq_extend_connection(library, UInt64(stream.takeUnconsumed()))
             _ = cq_stop_sending(library, stream.id, shutdown.code)
         }
+    }
+
+    /// Counts what the library has found lost of a stream since the last time.
+    ///
+    /// - Parameter stream: nil for one that was never told of.
+    func countLosses(of stream: QUICStream?, _ id: Int64) {
+        guard let library else { return }
+        let losses = cq_stream_loss_count(library, id)
+        let new = losses &- (stream?.countedLosses ?? 0)
+        stream?.countedLosses = losses
+        counters.packetsLost &+= new
+        endpoint.metrics.packetsLost &+= new
     }
 
     func extendCredit(_ stream: QUICStream, _ count: Int) {

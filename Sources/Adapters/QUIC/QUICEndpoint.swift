@@ -287,10 +287,7 @@ extension QUICEndpoint: ReadinessHandler {
     ) {
         let idLength = QUICLimits.connectionIDLength
         if packet[0] & 0x80 == 0 {
-            guard count > 1 + idLength else {
-                metrics.packetsDropped &+= 1
-                return
-            }
+            guard count > 1 + idLength else { return drop(.malformed) }
             let word = UnsafeRawPointer(packet).loadUnaligned(fromByteOffset: 1, as: UInt64.self)
             if let connection = table.find(shortID: word) {
                 deliver(packet, count, to: connection, ecn: ecn, now: now)

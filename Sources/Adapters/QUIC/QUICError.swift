@@ -16,8 +16,9 @@ package enum QUICCloseReason: Sendable, Hashable, CustomStringConvertible {
     /// CONNECTION_CLOSE of the peer's transport (frame 0x1c); 0x100 + n is TLS alert n.
     case peerTransport(code: UInt64, reason: String)
     case idleTimeout
-    /// This side ended the handshake: a bad certificate, another protocol, a time-out.
+    /// This side ended the handshake: a bad certificate, another protocol.
     case handshakeFailed(String)
+    case handshakeTimedOut
     /// The peer speaks no version that we do.
     case versionNegotiation
     /// The peer has forgotten the connection (RFC 9000 section 10.3).
@@ -36,6 +37,7 @@ package enum QUICCloseReason: Sendable, Hashable, CustomStringConvertible {
                 + (reason.isEmpty ? "" : ": \(reason)")
         case .idleTimeout: "idle timeout"
         case .handshakeFailed(let text): "handshake failed: \(text)"
+        case .handshakeTimedOut: "handshake timed out"
         case .versionNegotiation: "no common version"
         case .statelessReset: "stateless reset"
         case .endpointClosed: "endpoint closed"

@@ -41,6 +41,8 @@ package final class QUICStream {
     /// until then. Tells an end in order from the loss of the connection.
     package private(set) var hasDeliveredAll = false
     var isReadStopped = false
+    /// Packets lost, as far as they have been counted.
+    var countedLosses: UInt64 = 0
     private var wantsRoom = false
 
     // Places in the connection's lists.

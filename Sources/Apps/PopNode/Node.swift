@@ -39,6 +39,7 @@ final class Node {
     private let certificates: NodeCertificates
     private let postgres: EmbeddedPostgres?
     private let dataPlane: DataPlane
+    private let dataMetrics: DataPlaneMetrics
     private let store: StoreClient
     private let observer: NodeObserver
     private let plane: DevicePlane
@@ -88,6 +89,7 @@ final class Node {
                 keyPEM: certificates.device.privateKeyPEM,
                 idleTimeout: configuration.device.heartbeatTimeout, loops: ProcessSettings.processorCount),
             events: events)
+        dataMetrics = DataPlaneMetrics(dataPlane.commands)
         plane = DevicePlane(
             on: loop,
             configuration: try FleetConfiguration(
@@ -112,11 +114,12 @@ final class Node {
                 ? OpenIngressAuthenticator() : ClosedIngressAuthenticator(),
             logger: Logger(label: "ingress"))
         sampler = NodeSampler(on: loop, plane: plane, store: store)
-        try loop.attach(events) { [weak self] event in self?.plane.receive(event) }
+        try loop.attach(events) { [weak self] event in self?.received(event) }
         metrics.add(
             try ProcessMetrics(
                 on: loop, versions: ["version": NodeProgram.version, "ngtcp2": QUICLibrary.version],
                 startedAt: record.startedAt))
+        metrics.add(dataMetrics)
         metrics.collect { [weak self] page in self?.writeMetrics(on: &page) }
     }
 
@@ -132,6 +135,13 @@ final class Node {
             "wss": "\(listeners.deviceAddress)", "quic": "\(dataPlane.address)",
             "ingress": "\(ingress.address.map(\.description) ?? "")", "admin": "\(listeners.adminAddress)",
         ]
+    }
+
+    private func received(_ event: DataEvent) {
+        switch event {
+        case .figures(let loop, let figures): dataMetrics.received(figures, of: loop)
+        default: plane.receive(event)
+        }
     }
 
     private func received(_ signal: Int32) {

@@ -76,4 +76,7 @@ package enum DataPlaneError {
     package static let streamReset: UInt64 = 0x201
     package static let unknownConn: UInt64 = 0x202
     package static let closedByAdmin: UInt64 = 0x203
+
+    /// Those that a stream may be reset with.
+    package static let streamCodes = [streamCancelled, streamReset, unknownConn, closedByAdmin]
 }

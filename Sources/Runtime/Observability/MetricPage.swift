@@ -47,6 +47,13 @@ package struct MetricPage {
         for (text, value) in values { counter(name, help, value, [label: text]) }
     }
 
+    /// One counter for each case.
+    package mutating func counters<Kind: RawRepresentable<String>>(
+        _ name: String, _ help: String, by label: String, _ tally: Tally<Kind>
+    ) {
+        counters(name, help, by: label, tally.all.map { ($0.kind.rawValue, $0.count) })
+    }
+
     package mutating func gauge(_ name: String, _ help: String, _ value: Double, _ labels: Labels = [:]) {
         let labels = Self.text(of: labels)
         add(to: name, help, "gauge") { Self.sample(&$0, name, labels, Self.number(value)) }

@@ -80,6 +80,9 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
             if let credentials = try? QUICServerCredentials(certificatePEM: certificate, keyPEM: key) {
                 endpoint?.serverCredentials = credentials
             }
+        case .tellFigures:
+            let figures = DataLoopFigures(loop: loop.statistics, quic: endpoint?.metrics ?? QUICMetrics())
+            tell(.figures(loop: index, figures))
         case .stop:
             stop()
         }

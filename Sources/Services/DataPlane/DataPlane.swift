@@ -116,6 +116,7 @@ private struct LoopPlan: Sendable {
             var settings = QUICConfiguration(secret: secret)
             settings.maxIdleTimeout = configuration.idleTimeout
             settings.maxIncomingStreams = DeviceConnection.initialStreams
+            settings.countedCodes = DataPlaneError.streamCodes
             settings.loopIndex = index
             settings.loopCount = configuration.loops
             settings.reusePort = configuration.loops > 1

@@ -46,6 +46,8 @@ package enum DataCommand: Sendable {
     case close(ConnID, CloseReason)
     /// New handshakes get this certificate.
     case useCertificate(certificatePEM: [UInt8], keyPEM: [UInt8])
+    /// Answered with `figures`.
+    case tellFigures
     /// Close every connection with 0x100 and end the loop.
     case stop
 }
@@ -81,6 +83,8 @@ package enum DataEvent: Sendable {
     case connEnded(ConnProgress, CloseReason)
     /// Counts of the conns that moved bytes since the last time; about once a second.
     case progress([ConnProgress])
+    /// What the loop has done since its start. Rare and large, so it makes the others no larger.
+    indirect case figures(loop: Int, DataLoopFigures)
     /// The loop has ended after `stop`.
     case stopped(loop: Int)
 }

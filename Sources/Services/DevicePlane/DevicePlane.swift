@@ -111,8 +111,8 @@ package final class DevicePlane {
     /// Takes what a data loop tells.
     package func receive(_ event: DataEvent) {
         switch event {
-        case .stopped:
-            // The life of the loops is the composition's business.
+        case .stopped, .figures:
+            // The life of the loops and their figures are the composition's business.
             return
         case .hello(let connection, let peer, let sessionID, let dataToken):
             fleet.helloReceived(
