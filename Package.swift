@@ -261,8 +261,8 @@ let package = Package(
         tests(
             "Services", "DevicePlaneTests",
             uses: [
-                "Domain", "EventLoop", "DeviceProtocol", "ControlWire", "Fleet", "TLS", "HTTP1", "WebSocket",
-                "HTTPServer", "DataPlane", "DevicePlane", "TestKit", "DevicePlaneKit",
+                "Domain", "EventLoop", "Observability", "DeviceProtocol", "ControlWire", "Fleet", "TLS",
+                "HTTP1", "WebSocket", "HTTPServer", "DataPlane", "DevicePlane", "TestKit", "DevicePlaneKit",
             ],
             packages: [logging]),
         tests(

@@ -68,7 +68,7 @@ final class NodeAdminBackend: AdminBackend {
             ("devices_online", UInt64(plane.sessionCount)), ("conns_active", UInt64(plane.connCount)),
             ("sessions_started", totals.sessionsStarted), ("sessions_resumed", totals.resumes),
             ("registrations_refused", totals.registrationsRefused), ("conns_placed", totals.connsPlaced),
-            ("conns_opened", totals.connsOpened), ("conns_without_device", totals.connsWithoutDevice),
+            ("conns_opened", totals.connsOpened), ("conns_without_device", totals.connsWithoutDevice.total),
             ("bytes_sent", totals.bytesSent), ("bytes_received", totals.bytesReceived),
             ("store_events_waiting", UInt64(health.waitingEvents)),
             ("store_events_written", health.writtenEvents),

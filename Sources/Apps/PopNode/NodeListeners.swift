@@ -46,6 +46,7 @@ final class NodeListeners {
     }
 
     func writeMetrics(on page: inout MetricPage) {
+        control.writeMetrics(on: &page)
         api.writeMetrics(on: &page)
     }
 

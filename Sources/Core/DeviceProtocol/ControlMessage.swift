@@ -17,6 +17,41 @@ package enum ControlMessage: Sendable, Equatable {
     case unknown
 }
 
+/// Which message it is, by its name on the wire.
+package enum ControlMessageKind: String, Sendable, Hashable, CaseIterable {
+    case registerRequest = "register_request"
+    case registerResponse = "register_response"
+    case heartbeat
+    case heartbeatAck = "heartbeat_ack"
+    case loadReport = "load_report"
+    case command
+    case commandResponse = "command_response"
+    case connClosed = "conn_closed"
+    case drain
+    case goodbye
+    case reconnect
+    case unknown
+}
+
+extension ControlMessage {
+    package var kind: ControlMessageKind {
+        switch self {
+        case .registerRequest: .registerRequest
+        case .registerResponse: .registerResponse
+        case .heartbeat: .heartbeat
+        case .heartbeatAck: .heartbeatAck
+        case .loadReport: .loadReport
+        case .command: .command
+        case .commandResponse: .commandResponse
+        case .connClosed: .connClosed
+        case .drain: .drain
+        case .goodbye: .goodbye
+        case .reconnect: .reconnect
+        case .unknown: .unknown
+        }
+    }
+}
+
 /// Device to POP, first message of a control connection, or a resume.
 ///
 /// Fields are as received: ``DeviceProtocol`` checks them, the codec only their types and sizes.
@@ -47,7 +82,7 @@ package struct RegisterRequest: Sendable, Equatable {
 
 /// POP to device, the answer to a ``RegisterRequest``.
 package struct RegisterResponse: Sendable, Equatable {
-    package enum Status: Int32, Sendable {
+    package enum Status: Int32, Sendable, CaseIterable {
         case unspecified = 0
         case ok = 1
         case invalid = 2

@@ -9,6 +9,8 @@ package struct Tally<Kind: Hashable & Sendable & CaseIterable>: Sendable, Hashab
     /// Every case with its count, in the order of the cases.
     package var all: [(kind: Kind, count: UInt64)] { Kind.allCases.map { ($0, self[$0]) } }
 
+    package var total: UInt64 { counts.values.reduce(0, &+) }
+
     package mutating func note(_ kind: Kind, times: UInt64 = 1) {
         counts[kind, default: 0] &+= times
     }

@@ -59,6 +59,8 @@ struct DeviceSession {
     var isDraining = false
     var drainDeadline: Instant?
     var ending: Ending?
+    /// What the census holds it for.
+    var counted: FleetCensus.Entry?
 
     var conns: Set<ConnID> = []
     var bytesSent: UInt64 = 0

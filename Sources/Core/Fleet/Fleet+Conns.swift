@@ -15,7 +15,7 @@ extension Fleet {
         guard nodeState == .active, !isStopping, let picked = candidates.first?.id,
             let session = sessions[picked], let data = session.data
         else {
-            totals.connsWithoutDevice += 1
+            totals.connsWithoutDevice.note(selectionFailure)
             return nil
         }
         totals.connsPlaced += 1
@@ -144,6 +144,7 @@ extension Fleet {
         guard let conn = conns[id], !conn.wasOpen else { return }
         openDeadlines.remove(id)
         totals.connsOpened += 1
+        openConnCount += 1
         conns[id]?.wasOpen = true
         conns[id]?.resolvedAddress = resolvedAddress
         conns[id]?.lastActiveAt = moment.now
@@ -182,6 +183,7 @@ extension Fleet {
         case .open: break
         }
         conns[id] = nil
+        if conn.wasOpen { openConnCount -= 1 }
         openDeadlines.remove(id)
         actions.append(.connEnded(conn.snapshot, why, at: moment.wall))
         guard sessions[conn.session]?.conns.remove(id) != nil else { return }

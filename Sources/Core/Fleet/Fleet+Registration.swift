@@ -144,6 +144,7 @@ extension Fleet {
         current[device] = session.id
         controls[control]?.session = session.id
         registrationDeadlines.remove(control)
+        rank(session.id)
         schedule(session.id)
         actions.append(.sessionStarted(session.snapshot))
     }

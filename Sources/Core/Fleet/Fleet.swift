@@ -78,7 +78,11 @@ package struct Fleet: ~Copyable {
     package var connCount: Int { conns.count }
     package var controlCount: Int { controls.count }
     package var unregisteredControlCount: Int { registrationDeadlines.count }
+    /// Live sessions by their state.
+    package internal(set) var census = FleetCensus()
     var endingSessions = 0
+    /// Conns whose device's stream has come.
+    var openConnCount = 0
 
     /// After `stop`: every session has been told ended, so the node may end. A conn that its data loop never
     /// gave back holds nothing up.
@@ -119,6 +123,7 @@ package struct Fleet: ~Copyable {
 
     /// Puts a session where it belongs in the order of selection, after anything that may have moved it.
     mutating func rank(_ id: SessionID) {
+        recount(id)
         guard let session = sessions[id], session.takesConns else {
             candidates.remove(id)
             return

@@ -100,7 +100,7 @@ package struct DrainRequest: Sendable, Hashable {
 
 /// How far a drain has come (contract section 5).
 package struct DrainSnapshot: Sendable, Hashable {
-    package enum State: String, Sendable, Hashable {
+    package enum State: String, Sendable, Hashable, CaseIterable {
         case none
         case handover
         case settling
@@ -132,7 +132,7 @@ package struct FleetTotals: Sendable, Hashable {
     /// Conns whose device reached the target.
     package var connsOpened: UInt64 = 0
     /// Conns for which no device was found.
-    package var connsWithoutDevice: UInt64 = 0
+    package var connsWithoutDevice = Tally<SelectionFailure>()
     /// Moves to another device for lack of room.
     package var connsMoved: UInt64 = 0
     /// From clients towards targets.

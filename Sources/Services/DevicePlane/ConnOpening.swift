@@ -10,17 +10,30 @@ package struct ConnOpening {
     package var idleTimeout: Duration?
     package var successReply: (Placement) -> [UInt8]
     package var failureReply: (OpenError) -> [UInt8]
+    /// Called once for a conn that was placed, when its client does not wait any more.
+    package var settled: (ConnOpeningOutcome) -> Void
 
     package init(
         request: ConnRequest, earlyBytes: [UInt8], idleTimeout: Duration?,
-        successReply: @escaping (Placement) -> [UInt8], failureReply: @escaping (OpenError) -> [UInt8]
+        successReply: @escaping (Placement) -> [UInt8], failureReply: @escaping (OpenError) -> [UInt8],
+        settled: @escaping (ConnOpeningOutcome) -> Void = { _ in }
     ) {
         self.request = request
         self.earlyBytes = earlyBytes
         self.idleTimeout = idleTimeout
         self.successReply = successReply
         self.failureReply = failureReply
+        self.settled = settled
     }
+}
+
+/// How a client's wait for its device ended.
+package enum ConnOpeningOutcome: Sendable, Hashable {
+    /// The target is reached.
+    case opened
+    case failed(OpenError)
+    /// The client left before, or an operator closed the conn.
+    case abandoned
 }
 
 /// What became of a ``ConnOpening``.

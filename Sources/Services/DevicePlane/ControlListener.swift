@@ -3,6 +3,7 @@ package import EventLoop
 internal import HTTP1
 internal import HTTPServer
 package import Logging
+package import Observability
 package import TLS
 internal import WebSocket
 
@@ -14,6 +15,9 @@ package final class ControlListener {
     private let logger: Logger
     private let server: HTTPServer
     private let handler = ControlHandler()
+    /// Requests that became control connections, and those that didn't, by status.
+    private var upgrades: UInt64 = 0
+    private var refusals: [HTTPStatus: UInt64] = [:]
 
     /// Where it listens, with the port the system chose for 0.
     package let address: SocketAddress
@@ -45,6 +49,19 @@ package final class ControlListener {
     package func close() {
         server.abort()
     }
+
+    package func writeMetrics(on page: inout MetricPage) {
+        page.counter("pop_control_upgrades_total", "Control connections upgraded", upgrades)
+        page.counters(
+            "pop_control_upgrades_refused_total", "Requests refused on the devices' port, by status",
+            by: "status",
+            Self.refusalStatuses.map { (String($0.code), refusals[$0] ?? 0) })
+    }
+
+    /// Every status that this port answers with, but 101.
+    private static let refusalStatuses: [HTTPStatus] = [
+        .badRequest, .unauthorized, .notFound, .methodNotAllowed, .upgradeRequired, .serviceUnavailable,
+    ]
 
     // MARK: Requests
 
@@ -114,6 +131,7 @@ package final class ControlListener {
                 "Sec-WebSocket-Protocol": Self.subprotocol,
             ])
         guard let upgraded = responder.upgrade(head) else { return }
+        upgrades += 1
         ControlSocket.start(upgraded, on: loop, plane: plane, peer: peer, identity: identity)
     }
 
@@ -134,6 +152,7 @@ package final class ControlListener {
     }
 
     private func note(_ status: HTTPStatus, _ cause: String) {
+        refusals[status, default: 0] += 1
         logger.debug(
             "refused a control connection", metadata: ["status": "\(status.code)", "cause": "\(cause)"])
     }

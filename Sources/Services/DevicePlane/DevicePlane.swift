@@ -21,10 +21,16 @@ package final class DevicePlane {
 
     private var transports: [ControlID: any ControlTransport] = [:]
     private var lastControl: UInt64 = 0
-    /// What the clients of conns that wait for their device are told if that fails.
-    private var failureReplies: [ConnID: (OpenError) -> [UInt8]] = [:]
+    var figures = DevicePlaneFigures()
+    /// Conns whose clients wait for their device.
+    private var waitingConns: [ConnID: WaitingConn] = [:]
     private var isPerforming = false
     private var whenStopped: (() -> Void)?
+
+    private struct WaitingConn {
+        let failureReply: (OpenError) -> [UInt8]
+        let settled: (ConnOpeningOutcome) -> Void
+    }
 
     package init(
         on loop: EventLoop, configuration: FleetConfiguration, dataLoops: [Mailbox<DataCommand>],
@@ -70,11 +76,14 @@ package final class DevicePlane {
     /// A binary WebSocket message has arrived.
     package func received(_ message: [UInt8], on id: ControlID) {
         let moment = moment
+        figures.bytesReceived &+= UInt64(message.count)
         fleet.heard(from: id, at: moment)
         var reader = ControlFrameReader(message)
         do {
             while transports[id] != nil, let frame = try reader.next() {
-                fleet.receive(try ControlCodec.decode(frame), on: id, at: moment, using: &random)
+                let message = try ControlCodec.decode(frame)
+                figures.messagesReceived.note(message.kind)
+                fleet.receive(message, on: id, at: moment, using: &random)
                 settle()
             }
         } catch let violation as ControlFramingViolation {
@@ -102,6 +111,7 @@ package final class DevicePlane {
     }
 
     package func measured(roundTrip: Duration, on id: ControlID) {
+        figures.roundTrips.note(roundTrip)
         fleet.measured(roundTrip: roundTrip, on: id)
         settle()
     }
@@ -125,10 +135,10 @@ package final class DevicePlane {
             command(.expect(pending), on: pending.connection)
             fleet.connMoved(pending.connID, at: moment)
         case .connOpened(let conn, let resolvedAddress):
-            failureReplies[conn] = nil
+            waitingConns.removeValue(forKey: conn)?.settled(.opened)
             fleet.connOpened(conn, resolvedAddress: resolvedAddress, at: moment)
         case .connEnded(let progress, let reason):
-            failureReplies[progress.connID] = nil
+            waitingConns.removeValue(forKey: progress.connID)?.settled(.abandoned)
             fleet.connEnded(
                 progress.connID, bytesSent: progress.bytesSent, bytesReceived: progress.bytesReceived,
                 reason: reason, at: moment)
@@ -164,7 +174,8 @@ package final class DevicePlane {
             settle()
             return .abandoned
         }
-        failureReplies[placement.connID] = opening.failureReply
+        waitingConns[placement.connID] = WaitingConn(
+            failureReply: opening.failureReply, settled: opening.settled)
         let pending = PendingConn(
             connID: placement.connID, connection: placement.connection, clientDescriptor: descriptor,
             earlyBytes: opening.earlyBytes, successReply: opening.successReply(placement),
@@ -195,6 +206,10 @@ package final class DevicePlane {
     package var sessions: [SessionSnapshot] { fleet.sessionSnapshots }
     package var sessionCount: Int { fleet.sessionCount }
     package var totals: FleetTotals { fleet.totals }
+    package var census: FleetCensus { fleet.census }
+    /// Devices that take another conn now.
+    package var availableDevices: Int { fleet.availableDevices }
+    package var openingConnCount: Int { fleet.openingConnCount }
     /// Control connections, registered or not.
     package var controlCount: Int { transports.count }
 
@@ -281,13 +296,16 @@ package final class DevicePlane {
         case .send(let id, let message):
             send(message, on: id)
         case .close(let id, let code, let reason):
+            figures.closes.note(code)
             logger.debug(
                 "closing a control connection",
                 metadata: ["code": "\(code.rawValue)", "reason": "\(reason)", "control": "\(id.serial)"])
             transports.removeValue(forKey: id)?.close(code: code.rawValue, reason: reason)
         case .acceptHello(let connection, let capacity):
+            figures.hellosAccepted += 1
             command(.acceptHello(connection, capacity: capacity), on: connection)
         case .rejectHello(let connection):
+            figures.hellosRejected += 1
             command(.rejectHello(connection), on: connection)
         case .closeData(let connection, let code, let reason):
             command(.closeConnection(connection, code: code, reason: reason), on: connection)
@@ -295,10 +313,11 @@ package final class DevicePlane {
             command(.reassign(id, to: to), on: from)
             if from.loop == to.loop { fleet.connMoved(id, at: moment) }
         case .failConn(let id, let connection, let error):
-            let reply = failureReplies.removeValue(forKey: id)?(error) ?? []
-            command(.fail(id, reply: reply), on: connection)
+            let waiting = waitingConns.removeValue(forKey: id)
+            waiting?.settled(.failed(error))
+            command(.fail(id, reply: waiting?.failureReply(error) ?? []), on: connection)
         case .closeConn(let id, let connection, let reason):
-            failureReplies[id] = nil
+            waitingConns.removeValue(forKey: id)?.settled(.abandoned)
             command(.close(id, reason), on: connection)
         default:
             tell(action)
@@ -307,9 +326,14 @@ package final class DevicePlane {
 
     private func send(_ message: ControlMessage, on id: ControlID) {
         guard let transport = transports[id] else { return }
-        transport.send(ControlFraming.encode(ControlCodec.encode(message)))
+        let bytes = ControlFraming.encode(ControlCodec.encode(message))
+        figures.messagesSent.note(message.kind)
+        figures.bytesSent &+= UInt64(bytes.count)
+        if case .registerResponse(let response) = message { figures.registrations.note(response.status) }
+        transport.send(bytes)
         if case .heartbeatAck = message { transport.measureRoundTrip() }
         guard transport.bufferedBytes > DevicePlaneLimits.outboundBytes else { return }
+        figures.slowReaders += 1
         logger.warning("a device reads too slowly", metadata: ["control": "\(id.serial)"])
         transports[id] = nil
         transport.abort()
@@ -321,12 +345,14 @@ package final class DevicePlane {
         case .sessionStarted(let session):
             started(session)
         case .recordOverdue(let id):
+            figures.recordsOverdue += 1
             logger.warning(
                 "a session's record is late, its device is answered without it",
                 metadata: ["session_id": "\(id)"])
         case .sessionUpdated(let session):
             observer?.sessionUpdated(session)
         case .sessionEnded(let session, let reason, let at):
+            figures.sessionEnds.note(reason)
             logger.info(
                 "session ended",
                 metadata: [
@@ -339,6 +365,9 @@ package final class DevicePlane {
         case .connOpened(let conn):
             observer?.connOpened(conn)
         case .connEnded(let conn, let reason, let at):
+            figures.connEnds.note(reason)
+            figures.connDurations.note(
+                .microseconds(at.microseconds &- conn.openedAt.microseconds))
             observer?.connEnded(conn, reason: reason, at: at)
         case .nodeStateChanged(let state):
             logger.notice("node state changed", metadata: ["state": "\(state.rawValue)"])

@@ -44,7 +44,7 @@ final class IngressClient: ByteStreamHandler {
 
     func streamPeerFinished(_ stream: any ByteStream) {
         // A client that ends before its request wants nothing.
-        ingress?.figures.failedHandshakes += 1
+        ingress?.figures.failedHandshakes.note(.closed)
         stream.closeWhenFlushed()
         finish()
     }
@@ -52,12 +52,12 @@ final class IngressClient: ByteStreamHandler {
     func streamDrained(_ stream: any ByteStream) {}
 
     func streamEnded(_ stream: any ByteStream, error: (any Error)?) {
-        ingress?.figures.failedHandshakes += 1
+        ingress?.figures.failedHandshakes.note(.lost)
         finish()
     }
 
     private func timedOut() {
-        ingress?.figures.failedHandshakes += 1
+        ingress?.figures.failedHandshakes.note(.timedOut)
         drop()
     }
 
@@ -83,7 +83,7 @@ final class IngressClient: ByteStreamHandler {
                 stream?.pauseReading()
                 serve(request, earlyBytes)
             case .reject(let error, let reply):
-                ingress?.figures.failedHandshakes += 1
+                ingress?.figures.failedHandshakes.note(IngressHandshakeFault(error))
                 ingress?.logger.debug(
                     "handshake rejected", metadata: ["client": "\(peer)", "error": "\(error)"])
                 close(after: reply)
@@ -117,7 +117,8 @@ final class IngressClient: ByteStreamHandler {
         finish()
     }
 
-    private func refuse(_ code: SOCKS5ReplyCode) {
+    private func refuse(_ code: SOCKS5ReplyCode, _ outcome: IngressOutcome) {
+        ingress?.figures.settled(.socks5, outcome, after: .zero)
         close(after: SOCKS5Reply(code).encoded)
     }
 
@@ -125,27 +126,33 @@ final class IngressClient: ByteStreamHandler {
 
     private func serve(_ request: SOCKS5Request, _ earlyBytes: [UInt8]) {
         guard let ingress else { return drop() }
-        guard request.command == .connect else { return refuse(.commandNotSupported) }
+        guard request.command == .connect else { return refuse(.commandNotSupported, .unsupported) }
         if case .address(let address) = request.target.host, address.isPrivate,
             !ingress.configuration.allowsPrivateTargets
         {
-            return refuse(.notAllowed)
+            return refuse(.notAllowed, .denied)
         }
+        let asked = ingress.loop.now
         let opening = ConnOpening(
             request: ConnRequest(
                 user: user, clientProtocol: .socks5, clientAddress: peer, target: request.target,
                 connectTimeout: ingress.configuration.connectTimeout),
             earlyBytes: earlyBytes, idleTimeout: ingress.configuration.idleTimeout,
             successReply: { _ in SOCKS5Reply(.succeeded).encoded },
-            failureReply: { SOCKS5Reply(SOCKS5ReplyCode($0)).encoded })
+            failureReply: { SOCKS5Reply(SOCKS5ReplyCode($0)).encoded },
+            settled: { [weak ingress] outcome in
+                guard let ingress else { return }
+                ingress.figures.settled(.socks5, IngressOutcome(outcome), after: ingress.loop.now - asked)
+            })
         switch ingress.plane.openConn(opening, handOver: { stream?.detach() }) {
         case .placed:
             ingress.figures.placed += 1
             finish()
         case .noDevice:
             ingress.figures.withoutDevice += 1
-            refuse(.generalFailure)
+            refuse(.generalFailure, .noDevice)
         case .abandoned:
+            ingress.figures.settled(.socks5, .abandoned, after: .zero)
             drop()
         }
     }

@@ -261,8 +261,31 @@ private final class FleetWorld {
             if endedSessions.contains(session.sessionID) { fault = "an ended session is shown" }
             if session.capacity > 0, session.activeConns > 10 { fault = "far above capacity" }
         }
+        checkCensus()
         let live = harness.fleet.connSnapshots
         if live.count != placed.count - ended.count { fault = "a conn leaked" }
         for conn in live where loopConns[conn.connID] == nil { fault = "a conn no data loop holds" }
+        let opening = live.count { $0.state == .opening }
+        if harness.fleet.openingConnCount != opening { fault = "conns opening are not as counted" }
+    }
+
+    /// What is kept up with every change is what counting would find.
+    private func checkCensus() {
+        let live = harness.fleet.sessionSnapshots
+        for health in SessionHealth.allCases {
+            let count = live.count { $0.health == health }
+            if harness.fleet.census[health] != count { fault = "sessions \(health) are not as counted" }
+        }
+        if harness.fleet.census.capacity != live.reduce(0, { $0 + UInt64($1.capacity) }) {
+            fault = "the capacity is not as counted"
+        }
+        if harness.fleet.census.unlimited != live.count(where: { $0.capacity == 0 }) {
+            fault = "devices without a limit are not as counted"
+        }
+        let available = live.count { session in
+            session.health == .whole && !session.isDraining
+                && (session.capacity == 0 || session.activeConns < session.capacity)
+        }
+        if harness.fleet.availableDevices != available { fault = "available devices are not as counted" }
     }
 }

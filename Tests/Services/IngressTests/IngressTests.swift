@@ -7,6 +7,7 @@ import EventLoop
 import Fleet
 import Ingress
 import Logging
+import Observability
 import TestKit
 import Testing
 
@@ -36,6 +37,9 @@ import Testing
         #expect(world.harness.observer.endedConns.map(\.reason) == [.admin])
         #expect(world.harness.observer.endedConns.first?.conn.bytesSent == 11)
         #expect(world.ingress.waitingClients == 0)
+        #expect(world.metric(#"pop_ingress_requests_total{protocol="socks5",outcome="succeeded"}"#) == 1)
+        #expect(world.metric(#"pop_ingress_connect_seconds_count{protocol="socks5"}"#) == 1)
+        #expect(world.metric("pop_ingress_placed_total") == 1)
     }
 
     @Test(arguments: OpenError.allCases)
@@ -49,6 +53,12 @@ import Testing
         device.send(.commandResponse(CommandResponse(connID: id, success: false, errorCode: error)))
         world.run { client.hasPeerFinished }
         let codes: [UInt8] = [1, 4, 5, 4, 3, 6, 2, 1, 7, 1]
+        let outcomes = [
+            "failed", "dns_failure", "connection_refused", "host_unreachable", "network_unreachable",
+            "timed_out", "denied", "capacity", "unsupported", "failed",
+        ]
+        let outcome = outcomes[Int(error.rawValue)]
+        #expect(world.metric("pop_ingress_requests_total{protocol=\"socks5\",outcome=\"\(outcome)\"}") == 1)
         #expect(client.received == [5, 0] + reply(codes[Int(error.rawValue)]))
         #expect(world.harness.observer.endedConns.map(\.reason) == [.error])
     }
@@ -88,6 +98,8 @@ import Testing
         client.send([5, 1, 0] + connect("example.com", 443))
         world.run { client.hasPeerFinished }
         #expect(client.received == [5, 0] + reply(1))
+        #expect(world.metric(#"pop_ingress_requests_total{protocol="socks5",outcome="no_device"}"#) == 1)
+        #expect(world.metric("pop_ingress_no_device_total") == 1)
     }
 
     @Test(arguments: [
@@ -102,6 +114,7 @@ import Testing
         world.run { client.hasPeerFinished }
         #expect(client.received == [5, 0] + reply(2))
         #expect(device.opens.isEmpty)
+        #expect(world.metric(#"pop_ingress_requests_total{protocol="socks5",outcome="denied"}"#) == 1)
     }
 
     @Test func privateTargetsMayBeAllowed() throws {
@@ -144,6 +157,9 @@ import Testing
         anonymous.send([5, 1, 0])
         world.run { anonymous.hasPeerFinished }
         #expect(anonymous.received == [5, 0xff])
+        #expect(world.metric("pop_ingress_failed_logins_total") == 1)
+        #expect(world.metric(#"pop_ingress_failed_handshakes_total{cause="login"}"#) == 1)
+        #expect(world.metric(#"pop_ingress_failed_handshakes_total{cause="no_method"}"#) == 1)
     }
 
     @Test func bytesThatAreNotSOCKS5AreClosed() throws {
@@ -154,6 +170,7 @@ import Testing
         #expect(client.received.isEmpty)
         world.run { world.ingress.waitingClients == 0 }
         #expect(world.ingress.waitingClients == 0)
+        #expect(world.metric(#"pop_ingress_failed_handshakes_total{cause="unknown_protocol"}"#) == 1)
     }
 
     @Test func aHandshakeByteByByte() throws {
@@ -178,6 +195,19 @@ import Testing
             world.run { world.ingress.waitingClients == 0 }
             #expect(world.ingress.waitingClients == 0)
         }
+        #expect(world.metric(#"pop_ingress_failed_handshakes_total{cause="closed"}"#) == 4)
+    }
+
+    @Test func aClientThatLeavesBeforeItsAnswerHasAbandonedIt() throws {
+        let world = try IngressWorld()
+        let device = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 1, 0] + connect("example.com", 443))
+        world.run { device.opens.count == 1 }
+        let id = try #require(device.opens.first?.connID)
+        world.run { world.harness.dataLoops[0].pending[id] != nil }
+        world.harness.dataLoops[0].end(id, .clientReset)
+        #expect(world.metric(#"pop_ingress_requests_total{protocol="socks5",outcome="abandoned"}"#) == 1)
     }
 
     @Test func closingDropsThoseInTheirHandshake() throws {
@@ -228,6 +258,14 @@ private final class IngressWorld {
             on: harness.loop, to: try #require(ingress.address), timeout: .seconds(5), handler: client)
         run { client.isOpen }
         return client
+    }
+
+    /// The value of a sample, told by its name and labels as they are written.
+    func metric(_ sample: String) -> Double? {
+        var page = MetricPage()
+        ingress.writeMetrics(on: &page)
+        let lines = String(decoding: page.text, as: UTF8.self).split(separator: "\n")
+        return lines.first { $0.hasPrefix(sample + " ") }?.split(separator: " ").last.flatMap { Double($0) }
     }
 
     func run(_ isDone: () -> Bool) {
