@@ -175,7 +175,7 @@ let package = Package(
                 "Domain", "EventLoop", "Observability", "HTTP1", "HTTPServer", "JSON", "Store",
                 "Fleet", "DeviceProtocol", "Console",
             ],
-            packages: [logging]),
+            packages: [logging, deques]),
 
         // MARK: Apps
         app(
@@ -280,7 +280,7 @@ let package = Package(
             "Services", "AdminAPITests",
             uses: [
                 "Domain", "EventLoop", "Observability", "HTTP1", "HTTPServer", "JSON", "Store", "Fleet",
-                "DeviceProtocol", "AdminAPI", "Console",
+                "DeviceProtocol", "AdminAPI", "Console", "TestKit",
             ],
             packages: [logging]),
         tests(

@@ -108,6 +108,8 @@ final class Node {
         listeners = try NodeListeners(
             configuration, record, loop: loop, files: files, certificates: certificates, plane: plane,
             store: store, known: observer.known, metrics: metrics)
+        observer.events = listeners.events
+        listeners.events.nodeStateChanged(plane.nodeState)
         ingress = try Ingress(
             on: loop, configuration: IngressConfiguration(configuration), plane: plane,
             authenticator: configuration.ingress.authentication == .none

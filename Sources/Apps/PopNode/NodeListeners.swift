@@ -45,6 +45,8 @@ final class NodeListeners {
             SocketAddress(ip: configuration.admin.bind, port: configuration.admin.port))
     }
 
+    var events: AdminEvents { api.events }
+
     func writeMetrics(on page: inout MetricPage) {
         control.writeMetrics(on: &page)
         api.writeMetrics(on: &page)
@@ -66,6 +68,7 @@ final class NodeListeners {
 
     /// Answers what has been asked and ends the admin API.
     func finish(_ finished: @escaping () -> Void) {
+        api.events.close()
         admin.stop(finished: finished)
     }
 

@@ -1,3 +1,4 @@
+internal import AdminAPI
 internal import DevicePlane
 internal import Domain
 internal import Fleet
@@ -6,6 +7,8 @@ internal import Store
 /// Passes on what happens to devices and conns to all who want to know.
 final class NodeObserver: DevicePlaneObserver {
     let known = KnownDevices()
+    /// Set once there is an admin API.
+    weak var events: AdminEvents?
     private let record: StoreObserver
     private unowned let plane: DevicePlane
 
@@ -22,16 +25,20 @@ final class NodeObserver: DevicePlaneObserver {
     }
 
     func sessionStarted(_ session: SessionSnapshot, recorded: @escaping () -> Void) {
+        events?.sessionStarted(session) { plane.session($0) != nil }
         record.sessionStarted(session, recorded: recorded)
     }
 
     func sessionUpdated(_ session: SessionSnapshot) {
         record.sessionUpdated(session)
+        noteDrain()
     }
 
     func sessionEnded(_ session: SessionSnapshot, reason: SessionEndReason, at: WallTime) {
         record.sessionEnded(session, reason: reason, at: at)
         if plane.session(of: session.deviceID) == nil { known.forget(session.deviceID) }
+        events?.sessionEnded(session, reason: reason, at: at)
+        noteDrain()
     }
 
     func loadReported(_ load: ReportedLoad) {
@@ -40,13 +47,23 @@ final class NodeObserver: DevicePlaneObserver {
 
     func connOpened(_ conn: ConnSnapshot) {
         record.connOpened(conn)
+        events?.connOpened(conn)
+        noteDrain()
     }
 
     func connEnded(_ conn: ConnSnapshot, reason: CloseReason, at: WallTime) {
         record.connEnded(conn, reason: reason, at: at)
+        events?.connEnded(conn, reason: reason, at: at)
+        noteDrain()
     }
 
     func nodeStateChanged(_ state: NodeState) {
         record.nodeStateChanged(state)
+        events?.nodeStateChanged(state)
+        noteDrain()
+    }
+
+    private func noteDrain() {
+        events?.drainChanged(plane.drainSnapshot)
     }
 }

@@ -29,6 +29,8 @@ package final class AdminAPI: HTTPHandler {
     var drainPace = 1
 
     var figures = AdminFigures()
+    /// What `/v1/events` tells; whoever learns that something has happened says it here.
+    package let events: AdminEvents
 
     private let configuration: AdminAPIConfiguration
     private let logger: Logger
@@ -44,9 +46,10 @@ package final class AdminAPI: HTTPHandler {
         self.configuration = configuration
         self.backend = backend
         self.logger = logger
+        events = AdminEvents(on: loop, nodeID: backend.nodeID, logger: logger)
         table = AdminRouteTable(
             routes: serviceRoutes(isMetricsPublic: configuration.isMetricsPublic) + nodeRoutes + deviceRoutes
-                + connRoutes + consoleRoutes)
+                + connRoutes + eventRoutes + consoleRoutes)
     }
 
     /// Method, path and scope of every route, for the check of `openapi.yaml`.

@@ -86,6 +86,19 @@ package final class AdminCall {
         respond(status, fields, media: media, body: content)
     }
 
+    /// Begins an answer in pieces.
+    func stream(media: String) -> HTTPResponder {
+        answered(.ok)
+        responder.start(
+            HTTPResponseHead(
+                .ok,
+                [
+                    "Content-Type": media, "Cache-Control": "no-store", "X-Accel-Buffering": "no",
+                    "X-Request-Id": requestID,
+                ]))
+        return responder
+    }
+
     func answerNothing() {
         respond(.noContent, [:], media: nil, body: [])
     }

@@ -54,5 +54,6 @@ struct AdminFigures {
 extension AdminAPI {
     package func writeMetrics(on page: inout MetricPage) {
         figures.write(on: &page)
+        events.writeMetrics(on: &page)
     }
 }

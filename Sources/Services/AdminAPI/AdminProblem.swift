@@ -107,6 +107,9 @@ extension AdminProblem {
     static let badToken = AdminProblem(
         .unauthorized, "invalid_token", "The bearer token is not valid."
     ).adding("WWW-Authenticate", #"Bearer realm="pop", error="invalid_token""#)
+    static let tooManyReaders = AdminProblem(
+        .serviceUnavailable, "too_many_readers", "As many read events as this node serves at once."
+    ).adding("Retry-After", "30")
     static let nodeUnreachable = AdminProblem(
         .serviceUnavailable, "node_unreachable",
         "What was asked lives on a node that can't be reached from here.")

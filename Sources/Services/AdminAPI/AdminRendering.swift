@@ -181,6 +181,12 @@ extension ConnSnapshot {
         writer.beginObject()
         writer.field("conn_id", connID)
         writer.field("node_id", nodeID.description)
+        writeMembers(to: &writer, now: now)
+        writer.endObject()
+    }
+
+    /// All but the ids of the conn and its node.
+    func writeMembers(to writer: inout JSONWriter, now: Instant) {
         writer.field("device_id", deviceID.description)
         writer.field("session_id", sessionID)
         writer.field("user", user)
@@ -193,6 +199,19 @@ extension ConnSnapshot {
         writer.field("bytes_sent", bytesSent)
         writer.field("bytes_received", bytesReceived)
         writer.field("idle_seconds", idleSeconds(at: now))
-        writer.endObject()
+    }
+}
+
+extension DrainSnapshot {
+    func writeMembers(to writer: inout JSONWriter) {
+        writer.field("state", state.rawValue)
+        writer.field("started_at", startedAt)
+        writer.field("deadline_at", deadlineAt)
+        writer.field("devices_total", devicesTotal)
+        writer.field("devices_moved", devicesMoved)
+        writer.field("devices_remaining", devicesRemaining)
+        writer.field("conns_remaining", connsRemaining)
+        writer.field("conns_cut", connsCut)
+        writer.field("reason", reason)
     }
 }

@@ -19,6 +19,7 @@ package struct AdminRoute {
         case html = "text/html"
         /// What the file is: the route looks at Accept itself.
         case file = "*/*"
+        case events = "text/event-stream"
     }
 
     package let method: HTTPMethod

@@ -174,6 +174,58 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+  /v1/events:
+    get:
+      operationId: streamEvents
+      tags: [service]
+      summary: What happens, as it happens.
+      description: |
+        Server-sent events (HTML standard, section 9.2) of the answering node. `event` is the type, `data` is one
+        JSON object with at least `at` and `node_id`:
+
+        - `device.online`: `device_id, session_id, session_epoch, location, tags, capacity, agent_version,
+          remote_address`. A device's new session is told by another one.
+        - `device.offline`: `device_id, session_id, end_reason`. A session that is replaced is told before the one
+          that replaces it.
+        - `conn.opened`: the conn, whose device has reached the target.
+        - `conn.closed`: the conn with its last counts, `ended_at` and `end_reason`; also told of a conn that
+          never opened (`state` is `opening`).
+        - `node.state`: `state`. `down` is the last event of a node that stops.
+        - `drain.progress`: the numbers of the drain, at most once a second while its state is the same.
+
+        `id` is opaque. A client that comes back with the last one it has seen in `Last-Event-ID` gets what it has
+        missed: some 10,000 events are kept, of at most 8 MiB. What can't be told any more is told as the event
+        `gap` with `last_event_id` and `cause`: `forgotten` (too long ago), `restarted` (the node was started again,
+        or another one gave the id) or `unknown` (no id at all); then comes all that is kept. Without
+        `Last-Event-ID` the stream begins with the next event.
+
+        Comments come every 15 seconds. A reader that is so slow that the next event for it is no longer kept gets
+        the event `evicted` as its last one.
+      security:
+        - bearer: [read]
+      parameters:
+        - name: types
+          in: query
+          description: The types that are wanted, by commas; all without it. `gap` and `evicted` are always told.
+          schema: { type: string, pattern: "^(device\\.online|device\\.offline|conn\\.opened|conn\\.closed|node\\.state|drain\\.progress)(,(device\\.online|device\\.offline|conn\\.opened|conn\\.closed|node\\.state|drain\\.progress))*$" }
+          example: device.online,device.offline
+        - name: Last-Event-ID
+          in: header
+          description: The id of the last event that was seen.
+          schema: { type: string }
+      responses:
+        "200":
+          description: The events, without end.
+          content:
+            text/event-stream:
+              schema: { type: string }
+              example: "id: 6b1f0c5e8d2a4b97-12\nevent: device.offline\ndata: {\"at\":\"2026-01-31T09:05:00.120Z\",\"node_id\":\"pop-1\",\"device_id\":\"dev7\",\"session_id\":\"7f3c0c6e-6a54-4a3e-9c62-0b0a3f7c5d11\",\"end_reason\":\"goodbye\"}\n\n"
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "503": { $ref: "#/components/responses/TooManyReaders" }
   /v1/nodes:
     get:
       operationId: listNodes
@@ -840,6 +892,14 @@ components:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Service Unavailable, status: 503, code: database_unavailable, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
+    TooManyReaders:
+      description: As many readers as the node serves are there, or the node stops (`too_many_readers`).
+      headers:
+        Retry-After: { schema: { type: string } }
+      content:
+        application/problem+json:
+          schema: { $ref: "#/components/schemas/Problem" }
+          example: { type: "about:blank", title: Service Unavailable, status: 503, code: too_many_readers, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     NotReady:
       description: The node is starting, cordoned, draining or stopping (`not_ready`).
       content:

@@ -41,6 +41,42 @@ import Testing
         }
     }
 
+    @Test func whatHappensIsToldAsEventsUntilTheNodeStops() throws {
+        let fixture = try Fixture()
+        let stream = try fixture.events()
+        // The head is there, so all that follows is told.
+        var text = String(decoding: try stream.read(), as: UTF8.self)
+        try fixture.startDevice("d1")
+        let echo = try TestServer.echo()
+        let client = try fixture.connect(to: echo.port)
+        try client.write("12345")
+        #expect(try client.read(exactly: 5) == Array("12345".utf8))
+        let conn = try #require(try fixture.conns().first?["conn_id"] as? String)
+        #expect(try fixture.call("DELETE", "/v1/conns/\(conn)").status == 204)
+        try fixture.wait("the conn is gone") { try fixture.conns().isEmpty }
+        #expect(try fixture.call("POST", "/v1/devices/d1/disconnect").status == 202)
+        try fixture.wait("the node has stopped") { fixture.node?.stop() == 0 }
+        text += String(decoding: try stream.readToEnd(), as: UTF8.self)
+        let blocks = text.components(separatedBy: "\n\n")
+        let told = blocks.compactMap { block -> (type: String, data: [String: Any])? in
+            let lines = block.components(separatedBy: "\n")
+            guard let type = lines.first(where: { $0.hasPrefix("event: ") })?.dropFirst(7),
+                let data = lines.first(where: { $0.hasPrefix("data: ") })?.dropFirst(6),
+                let object = try? JSONSerialization.jsonObject(with: Data(data.utf8)) as? [String: Any]
+            else { return nil }
+            return (String(type), object)
+        }
+        #expect(
+            told.prefix(4).map(\.type) == ["device.online", "conn.opened", "conn.closed", "device.offline"])
+        #expect(told.allSatisfy { $0.data["at"] is String && $0.data["node_id"] is String })
+        #expect(told.count > 4)
+        #expect(told[2].data["conn_id"] as? String == conn)
+        #expect(told[2].data["end_reason"] as? String == "admin")
+        #expect(told[2].data["bytes_received"] as? Int == 5)
+        #expect(told[3].data["end_reason"] as? String == "operator")
+        #expect(told.last?.type == "node.state" && told.last?.data["state"] as? String == "down")
+    }
+
     @Test func aDisconnectedDeviceComesBackWithANewSession() throws {
         let fixture = try Fixture()
         try fixture.startDevice("d1")

@@ -138,6 +138,14 @@ final class Fixture {
         return Answer(status: status, body: answer[end.upperBound...])
     }
 
+    /// A stream of events; of HTTP/1.0, so that it is not in chunks and ends with the connection.
+    func events(_ query: String = "") throws -> TestSocket {
+        let socket = try TestSocket(port: adminPort)
+        try socket.write(
+            "GET /v1/events\(query) HTTP/1.0\r\nAuthorization: Bearer \(Self.token)\r\n\r\n")
+        return socket
+    }
+
     func device(_ id: String) throws -> [String: Any] { try get("/v1/devices/\(id)").object }
 
     func session(_ id: String) throws -> String {

@@ -101,7 +101,7 @@ final class AdminBench {
     let backend: FakeBackend
     let api: AdminAPI
     private let server: HTTPServer
-    private let address: SocketAddress
+    let address: SocketAddress
 
     init(isMetricsPublic: Bool = false) throws {
         loop = try EventLoop()
@@ -146,6 +146,14 @@ final class AdminBench {
             throw HTTPClientError.timedOut
         }
         return Answer(status: response.status.code, fields: response.head.fields, body: response.body)
+    }
+
+    /// Runs the loop until `condition` holds, or a bounded time is over.
+    @discardableResult
+    func run(until condition: () -> Bool) -> Bool {
+        let deadline = loop.now + .seconds(20)
+        while !condition(), loop.now < deadline { loop.runOnce(waitingAtMost: .milliseconds(20)) }
+        return condition()
     }
 
     func get(_ target: String, token: String? = "read-token", fields: HTTPFields = [:]) throws -> Answer {

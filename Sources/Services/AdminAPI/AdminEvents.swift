@@ -1,0 +1,272 @@
+package import Domain
+internal import EventLoop
+package import Fleet
+internal import HTTPServer
+internal import JSON
+internal import Logging
+internal import Observability
+
+/// Tells the readers of `/v1/events` what happens, as it happens.
+///
+/// Events are written once, into the ``EventLog``; each reader has a position in it and is sent what comes behind
+/// as fast as it takes it. A reader that stops reading costs the bytes in flight to it and no more: it is put off
+/// until it reads on, and given up when the log has forgotten what comes next for it.
+package final class AdminEvents {
+    /// Told for each reader and event: enough for every console and script of a big team.
+    static let mostReaders = 256
+    /// A reader with so much unsent is not written to until it has taken all of it.
+    static let unsentBytes = 262_144
+    /// Written at a time, so that one that resumes from far back doesn't hold the loop.
+    private static let bytesAtATime = 65_536
+    /// Proxies and clients give up on connections that are silent for a minute or half of it.
+    private static let heartbeatInterval = Duration.seconds(15)
+    private static let retryMilliseconds = 2_000
+    /// A drain's numbers change with every conn; people read no faster.
+    private static let drainInterval = Duration.seconds(1)
+
+    private final class Reader {
+        let responder: HTTPResponder
+        let kinds: AdminEventKinds
+        let address: SocketAddress
+        var position: UInt64
+
+        init(
+            _ responder: HTTPResponder, _ kinds: AdminEventKinds, _ address: SocketAddress,
+            at position: UInt64
+        ) {
+            self.responder = responder
+            self.kinds = kinds
+            self.address = address
+            self.position = position
+        }
+    }
+
+    private let loop: EventLoop
+    private let nodeID: NodeID
+    private let logger: Logger
+    private var log: EventLog
+    private var readers: [ObjectIdentifier: Reader] = [:]
+    private var isFlushDue = false
+    private var isClosed = false
+    private var heartbeatTimer: LoopTimer?
+
+    /// The session of each device that was told to be online.
+    private var online: [DeviceID: SessionID] = [:]
+    private var toldDrain: DrainSnapshot?
+    private var nextDrain: DrainSnapshot?
+    private var drainTimer: LoopTimer?
+
+    private var told: [AdminEventKind: UInt64] = [:]
+    private var refusedReaders: UInt64 = 0
+    private var evictedReaders: UInt64 = 0
+
+    init(on loop: EventLoop, nodeID: NodeID, logger: Logger, limits: EventLog.Limits = EventLog.Limits()) {
+        self.loop = loop
+        self.nodeID = nodeID
+        self.logger = logger
+        log = EventLog(life: SystemRandom().next(), limits: limits)
+        heartbeatTimer = loop.makeTimer { [weak self] in self?.beat() }
+        drainTimer = loop.makeTimer { [weak self] in self?.tellDrain() }
+    }
+
+    deinit {
+        heartbeatTimer?.cancel()
+        drainTimer?.cancel()
+    }
+
+    // MARK: Devices
+
+    package func sessionStarted(_ session: SessionSnapshot, otherSessionLives: (SessionID) -> Bool) {
+        // The end of the session before this one is told when its last conn is over; a reader would take the
+        // device for gone then.
+        if let old = online[session.deviceID], !otherSessionLives(old) {
+            tell(.deviceOffline, at: session.connectedAt) { writer in
+                writer.field("device_id", session.deviceID.description)
+                writer.field("session_id", old)
+                writer.field("end_reason", SessionEndReason.replaced.rawValue)
+            }
+        }
+        online[session.deviceID] = session.sessionID
+        tell(.deviceOnline, at: session.connectedAt) { writer in
+            writer.field("device_id", session.deviceID.description)
+            writer.field("session_id", session.sessionID)
+            writer.field("session_epoch", session.epoch)
+            writer.field("location", session.location)
+            writer.field("tags", session.tags)
+            writer.field("capacity", session.capacity)
+            writer.field("agent_version", session.agentVersion)
+            writer.field("remote_address", session.remoteAddress)
+        }
+    }
+
+    package func sessionEnded(_ session: SessionSnapshot, reason: SessionEndReason, at: WallTime) {
+        guard online[session.deviceID] == session.sessionID else { return }
+        online[session.deviceID] = nil
+        tell(.deviceOffline, at: at) { writer in
+            writer.field("device_id", session.deviceID.description)
+            writer.field("session_id", session.sessionID)
+            writer.field("end_reason", reason.rawValue)
+        }
+    }
+
+    // MARK: Conns
+
+    package func connOpened(_ conn: ConnSnapshot) {
+        let now = loop.now
+        tell(.connOpened, at: SystemClock.wall) { writer in
+            writer.field("conn_id", conn.connID)
+            conn.writeMembers(to: &writer, now: now)
+        }
+    }
+
+    package func connEnded(_ conn: ConnSnapshot, reason: CloseReason, at: WallTime) {
+        let now = loop.now
+        tell(.connClosed, at: at) { writer in
+            writer.field("conn_id", conn.connID)
+            conn.writeMembers(to: &writer, now: now)
+            writer.field("ended_at", at)
+            writer.field("end_reason", reason.name)
+        }
+    }
+
+    // MARK: The node
+
+    package func nodeStateChanged(_ state: NodeState) {
+        tell(.nodeState, at: SystemClock.wall) { $0.field("state", state.rawValue) }
+    }
+
+    /// To be called whenever the numbers of the drain may have changed.
+    package func drainChanged(_ drain: DrainSnapshot) {
+        guard drain.state != .none || toldDrain != nil, drain != nextDrain ?? toldDrain else { return }
+        nextDrain = drain
+        if drain.state != toldDrain?.state {
+            tellDrain()
+        } else if drainTimer?.isArmed != true {
+            drainTimer?.arm(at: loop.now + Self.drainInterval)
+        }
+    }
+
+    private func tellDrain() {
+        guard let drain = nextDrain, drain != toldDrain else { return }
+        toldDrain = drain
+        nextDrain = nil
+        drainTimer?.cancel()
+        tell(.drainProgress, at: SystemClock.wall) { drain.writeMembers(to: &$0) }
+    }
+
+    // MARK: Telling
+
+    /// An event of another node is told by the same way, once it is heard of.
+    private func tell(
+        _ kind: AdminEventKind, at: WallTime, of node: NodeID? = nil, _ write: (inout JSONWriter) -> Void
+    ) {
+        guard !isClosed else { return }
+        told[kind, default: 0] += 1
+        log.append(kind, data: Self.data(at, node ?? nodeID, write))
+        guard !readers.isEmpty, !isFlushDue else { return }
+        isFlushDue = true
+        loop.atEndOfBatch { [weak self] in self?.flush() }
+    }
+
+    private static func data(_ at: WallTime, _ node: NodeID, _ write: (inout JSONWriter) -> Void) -> [UInt8] {
+        var writer = JSONWriter()
+        writer.reserveCapacity(512)
+        writer.beginObject()
+        writer.field("at", at)
+        writer.field("node_id", node.description)
+        write(&writer)
+        writer.endObject()
+        return writer.bytes
+    }
+
+    private func flush() {
+        isFlushDue = false
+        for reader in Array(readers.values) { send(to: reader) }
+    }
+
+    private func send(to reader: Reader) {
+        guard reader.position >= log.start else { return evict(reader) }
+        while reader.position < log.end, reader.responder.bufferedBytes < Self.unsentBytes {
+            reader.responder.write(
+                log.frames(from: &reader.position, reader.kinds, upTo: Self.bytesAtATime))
+        }
+    }
+
+    // MARK: Readers
+
+    /// Whether another reader is taken; one that is not is counted.
+    func admitsReader() -> Bool {
+        if readers.count < Self.mostReaders, !isClosed { return true }
+        refusedReaders += 1
+        return false
+    }
+
+    /// Sends events from now on, or from behind the one with the id `lastEventID`; the head has been sent.
+    func add(
+        _ responder: HTTPResponder, _ kinds: AdminEventKinds, from address: SocketAddress,
+        lastEventID: String?
+    ) {
+        let resumption = log.resume(after: lastEventID)
+        let reader = Reader(responder, kinds, address, at: resumption.position)
+        let key = ObjectIdentifier(reader)
+        readers[key] = reader
+        responder.onCancel = { [weak self] in self?.readers[key] = nil }
+        responder.onDrained = { [weak self, weak reader] in
+            if let self, let reader { send(to: reader) }
+        }
+        responder.write(log.opening(at: reader.position, retryMilliseconds: Self.retryMilliseconds))
+        if let gap = resumption.gap { responder.write(gapFrame(gap, lastEventID, at: reader.position)) }
+        if heartbeatTimer?.isArmed != true { heartbeatTimer?.arm(at: loop.now + Self.heartbeatInterval) }
+        send(to: reader)
+    }
+
+    private func gapFrame(_ gap: EventLog.Gap, _ lastEventID: String?, at position: UInt64) -> [UInt8] {
+        let data = Self.data(SystemClock.wall, nodeID) { writer in
+            writer.field("last_event_id", lastEventID)
+            writer.field("cause", gap.rawValue)
+        }
+        return log.ownFrame("gap", data: data, at: position)
+    }
+
+    /// Gives a reader up that is too far behind. It is told, should it ever read again: its place is lost.
+    private func evict(_ reader: Reader) {
+        evictedReaders += 1
+        readers[ObjectIdentifier(reader)] = nil
+        logger.warning(
+            "a reader of events is too slow and given up", metadata: ["remote_address": "\(reader.address)"])
+        let data = Self.data(SystemClock.wall, nodeID) { $0.field("cause", "too_slow") }
+        reader.responder.write(log.ownFrame("evicted", data: data, at: reader.position))
+        reader.responder.end()
+    }
+
+    private func beat() {
+        guard !readers.isEmpty else { return }
+        heartbeatTimer?.arm(at: loop.now + Self.heartbeatInterval)
+        for reader in Array(readers.values) where reader.responder.bufferedBytes == 0 {
+            send(to: reader)
+            reader.responder.write(Array(": heartbeat\n\n".utf8))
+        }
+    }
+
+    /// Tells all readers that the node is down, ends their streams, and takes no more.
+    package func close() {
+        guard !isClosed else { return }
+        nodeStateChanged(.down)
+        isClosed = true
+        flush()
+        let last = readers
+        readers = [:]
+        for reader in last.values { reader.responder.end() }
+    }
+
+    // MARK: Figures
+
+    func writeMetrics(on page: inout MetricPage) {
+        page.counters(
+            "pop_events_total", "Events told, whether or not anybody listens", by: "type",
+            AdminEventKind.allCases.map { ($0.rawValue, told[$0] ?? 0) })
+        page.gauge("pop_event_readers", "Readers of events", readers.count)
+        page.counter("pop_event_readers_refused_total", "Readers turned away, too many", refusedReaders)
+        page.counter("pop_event_readers_evicted_total", "Readers given up, too slow", evictedReaders)
+    }
+}

@@ -1,0 +1,185 @@
+internal import DequeModule
+internal import Domain
+
+/// What events tell (contract section 5); the names are those of the `event` lines and of `?types=`.
+package enum AdminEventKind: String, Sendable, Hashable, CaseIterable {
+    case deviceOnline = "device.online"
+    case deviceOffline = "device.offline"
+    case connOpened = "conn.opened"
+    case connClosed = "conn.closed"
+    case nodeState = "node.state"
+    case drainProgress = "drain.progress"
+
+    var bit: UInt8 {
+        switch self {
+        case .deviceOnline: 1
+        case .deviceOffline: 2
+        case .connOpened: 4
+        case .connClosed: 8
+        case .nodeState: 16
+        case .drainProgress: 32
+        }
+    }
+}
+
+/// Some kinds of events.
+struct AdminEventKinds: OptionSet, Sendable, Hashable {
+    let rawValue: UInt8
+
+    static let all = AdminEventKinds(AdminEventKind.allCases)
+
+    init(rawValue: UInt8) {
+        self.rawValue = rawValue
+    }
+
+    init(_ kinds: [AdminEventKind]) {
+        rawValue = kinds.reduce(0) { $0 | $1.bit }
+    }
+
+    func contains(_ kind: AdminEventKind) -> Bool { rawValue & kind.bit != 0 }
+}
+
+/// The latest events in their order, as far back as a reader may resume: a pure value.
+///
+///     forgotten ... | start  ...  last | end
+///                 ^ the ids from here to the last one resume without a gap
+///
+/// An event's number is one above that of the event before it. Its id is the number and the life of the log,
+/// which is another one after each start of the node: a number of an earlier life says nothing about this one's
+/// events, and is told apart. Events of whichever node are told by the order in which they are added here.
+struct EventLog {
+    /// How much is kept: by count, and by bytes, so that events with long names in them don't add up.
+    struct Limits: Sendable, Hashable {
+        var events = 10_000
+        var bytes = 8 << 20
+    }
+
+    /// Why events are missing between what a reader has seen and what it is sent next.
+    enum Gap: String, Sendable, Hashable {
+        /// They are no longer kept.
+        case forgotten
+        /// The node was started again, or the id is another node's.
+        case restarted
+        /// It is no id of ours.
+        case unknown
+    }
+
+    /// Where a reader goes on.
+    struct Resumption: Sendable, Hashable {
+        /// The number of the first event to be sent.
+        var position: UInt64
+        /// Nil: nothing is missing.
+        var gap: Gap?
+    }
+
+    private struct Entry {
+        let kind: AdminEventKind
+        /// The event as the stream has it.
+        let frame: [UInt8]
+    }
+
+    let life: UInt64
+    /// The number of the oldest event that is kept.
+    private(set) var start: UInt64 = 1
+    private(set) var byteCount = 0
+    private let limits: Limits
+    private var entries = Deque<Entry>()
+
+    /// - Parameter life: drawn at random for each start of the node.
+    init(life: UInt64, limits: Limits = Limits()) {
+        self.life = life
+        self.limits = limits
+    }
+
+    /// The number that the next event will have.
+    var end: UInt64 { start + UInt64(entries.count) }
+    var count: Int { entries.count }
+
+    // MARK: Adding
+
+    /// Adds an event at the end; the oldest ones make room for it.
+    ///
+    /// - Parameter data: JSON, which has no line feed in it.
+    mutating func append(_ kind: AdminEventKind, data: [UInt8]) {
+        let entry = Entry(kind: kind, frame: frame(kind.rawValue, data, id: end))
+        entries.append(entry)
+        byteCount += entry.frame.count
+        while entries.count > limits.events || byteCount > limits.bytes, let oldest = entries.popFirst() {
+            byteCount -= oldest.frame.count
+            start += 1
+        }
+    }
+
+    // MARK: Reading
+
+    /// Where a reader goes on that has seen the event with this id last; one without an id starts with the next
+    /// event.
+    func resume(after id: String?) -> Resumption {
+        guard let id else { return Resumption(position: end) }
+        guard let (life, number) = Self.parse(id) else { return Resumption(position: start, gap: .unknown) }
+        guard life == self.life, number < end else { return Resumption(position: start, gap: .restarted) }
+        guard number + 1 >= start else { return Resumption(position: start, gap: .forgotten) }
+        return Resumption(position: number + 1)
+    }
+
+    /// Events of `kinds` from `position` on, which moves behind all that was looked at.
+    ///
+    /// - Parameter bytes: reached by the last event that is given.
+    func frames(from position: inout UInt64, _ kinds: AdminEventKinds, upTo bytes: Int) -> [UInt8] {
+        var frames: [UInt8] = []
+        position = max(position, start)
+        while position < end, frames.count < bytes {
+            let entry = entries[Int(position - start)]
+            if kinds.contains(entry.kind) { frames += entry.frame }
+            position += 1
+        }
+        return frames
+    }
+
+    // MARK: Text
+
+    /// What a stream begins with: when to come back after a loss, and the id to come back with before the first
+    /// event.
+    func opening(at position: UInt64, retryMilliseconds: Int) -> [UInt8] {
+        Array("retry: \(retryMilliseconds)\nid: \(id(position - 1))\n\n".utf8)
+    }
+
+    /// An event that is a reader's own and not kept; it has the id of what the reader has seen of the log.
+    func ownFrame(_ name: String, data: [UInt8], at position: UInt64) -> [UInt8] {
+        frame(name, data, id: position - 1)
+    }
+
+    private func frame(_ name: String, _ data: [UInt8], id number: UInt64) -> [UInt8] {
+        var frame: [UInt8] = []
+        frame.reserveCapacity(data.count + 80)
+        frame += "id: ".utf8
+        append(id: number, to: &frame)
+        frame += "\nevent: ".utf8
+        frame += name.utf8
+        frame += "\ndata: ".utf8
+        frame += data
+        frame += "\n\n".utf8
+        return frame
+    }
+
+    func id(_ number: UInt64) -> String {
+        var bytes: [UInt8] = []
+        append(id: number, to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    private func append(id number: UInt64, to bytes: inout [UInt8]) {
+        bytes.append(hexadecimalDigits: 16, of: life)
+        bytes.append(UInt8(ascii: "-"))
+        bytes.append(digitsOf: number)
+    }
+
+    private static func parse(_ id: String) -> (life: UInt64, number: UInt64)? {
+        let parts = id.split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts[0].utf8.count == 16, parts[0].utf8.first != UInt8(ascii: "+"),
+            let life = UInt64(parts[0], radix: 16), parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+            let number = UInt64(parts[1])
+        else { return nil }
+        return (life, number)
+    }
+}

@@ -1,0 +1,118 @@
+import TestKit
+import Testing
+
+@testable import AdminAPI
+
+struct EventLogTests {
+    private static let life: UInt64 = 0x6b1f_0c5e_8d2a_4b97
+
+    private func log(_ count: Int, limits: EventLog.Limits = EventLog.Limits()) -> EventLog {
+        var log = EventLog(life: Self.life, limits: limits)
+        for number in 1...count { log.append(.nodeState, data: Array("{\(number)}".utf8)) }
+        return log
+    }
+
+    /// The data of all that a reader is sent that resumes after `id`.
+    private func sent(_ log: EventLog, after id: String?) -> [String] {
+        var position = log.resume(after: id).position
+        let text = String(decoding: log.frames(from: &position, .all, upTo: .max), as: UTF8.self)
+        #expect(position == log.end)
+        return text.split(separator: "\n").filter { $0.hasPrefix("data: ") }.map { String($0.dropFirst(6)) }
+    }
+
+    @Test func aFrameIsAnEventOfAnEventStream() {
+        var position: UInt64 = 1
+        let text = String(decoding: log(1).frames(from: &position, .all, upTo: .max), as: UTF8.self)
+        #expect(text == "id: 6b1f0c5e8d2a4b97-1\nevent: node.state\ndata: {1}\n\n")
+        let opening = String(decoding: log(7).opening(at: 8, retryMilliseconds: 5), as: UTF8.self)
+        #expect(opening == "retry: 5\nid: 6b1f0c5e8d2a4b97-7\n\n")
+    }
+
+    @Test func aReaderWithoutAnIdStartsWithTheNextEvent() {
+        #expect(sent(log(3), after: nil).isEmpty)
+        #expect(log(3).resume(after: nil) == EventLog.Resumption(position: 4))
+    }
+
+    @Test func everyIdThatIsKeptResumesWithoutAGap() {
+        let log = log(10, limits: EventLog.Limits(events: 4))
+        // 7 is forgotten itself, but nothing behind it is.
+        #expect(sent(log, after: log.id(6)) == ["{7}", "{8}", "{9}", "{10}"])
+        for number in UInt64(6)...10 {
+            #expect(log.resume(after: log.id(number)) == EventLog.Resumption(position: number + 1))
+        }
+        for number in UInt64(0)...5 {
+            #expect(
+                log.resume(after: log.id(number)) == EventLog.Resumption(position: 7, gap: .forgotten))
+        }
+    }
+
+    @Test func theIdBeforeTheFirstEventResumesToo() {
+        #expect(log(2).resume(after: log(2).id(0)) == EventLog.Resumption(position: 1))
+        #expect(EventLog(life: 1).resume(after: EventLog(life: 1).id(0)) == EventLog.Resumption(position: 1))
+    }
+
+    @Test func idsOfAnotherLifeAreAGap() {
+        let other = EventLog(life: Self.life + 1).id(2)
+        #expect(log(3).resume(after: other) == EventLog.Resumption(position: 1, gap: .restarted))
+        // This life has not given it either.
+        #expect(
+            log(3).resume(after: log(3).id(4)) == EventLog.Resumption(position: 1, gap: .restarted))
+    }
+
+    @Test(arguments: [
+        "", "7", "-", "-7", "6b1f0c5e8d2a4b97", "6b1f0c5e8d2a4b97-", "6b1f0c5e8d2a4b97-x",
+        "6b1f0c5e8d2a4b97--1", "6b1f0c5e8d2a4b97-+1", "+b1f0c5e8d2a4b97-1", "b1f0c5e8d2a4b97-1",
+        "6b1f0c5e8d2a4b97-1-1", "6b1f0c5e8d2a4b97-99999999999999999999", "6b1f0c5e8d2a4b97-1 ", "é",
+    ])
+    func whatIsNoIdIsAGap(id: String) {
+        #expect(log(3).resume(after: id) == EventLog.Resumption(position: 1, gap: .unknown))
+    }
+
+    @Test func kindsThatAreNotWantedArePassedOver() {
+        var log = EventLog(life: 1)
+        for kind in AdminEventKind.allCases { log.append(kind, data: Array(kind.rawValue.utf8)) }
+        for kind in AdminEventKind.allCases {
+            var position = log.start
+            let text = String(
+                decoding: log.frames(from: &position, AdminEventKinds([kind]), upTo: .max), as: UTF8.self)
+            #expect(position == log.end)
+            #expect(text.contains("data: \(kind.rawValue)\n\n"))
+            #expect(text.split(separator: "\n").count == 3)
+        }
+    }
+
+    @Test func framesEndAtTheFirstEventAboveTheBytesWanted() {
+        let log = log(3)
+        var position: UInt64 = 1
+        let one = log.frames(from: &position, .all, upTo: 1)
+        #expect(position == 2 && !one.isEmpty)
+        _ = log.frames(from: &position, .all, upTo: one.count + 1)
+        #expect(position == 4)
+        #expect(log.frames(from: &position, .all, upTo: 1).isEmpty)
+    }
+
+    /// Against a plain list of all events ever, with readers that fall behind and come back.
+    @Test func readersMissNothingThatIsKeptAndAreToldOfTheRest() {
+        var random = SeededRandom.ofEnvironment()
+        for _ in 0..<50 {
+            let limits = EventLog.Limits(
+                events: .random(in: 1...40, using: &random), bytes: .random(in: 80...4_000, using: &random))
+            var log = EventLog(life: random.next(), limits: limits)
+            var all: [String] = []
+            for _ in 0..<Int.random(in: 1...200, using: &random) {
+                let text =
+                    "{\(all.count)" + String(repeating: "x", count: .random(in: 0...90, using: &random)) + "}"
+                all.append(text)
+                log.append(.connOpened, data: Array(text.utf8))
+                #expect(log.count <= limits.events && log.byteCount <= limits.bytes, "seed \(random.seed)")
+                #expect(log.end == UInt64(all.count) + 1)
+                let seen = UInt64.random(in: 0...UInt64(all.count), using: &random)
+                let resumption = log.resume(after: log.id(seen))
+                let isWhole = seen + 1 >= log.start
+                #expect((resumption.gap == nil) == isWhole, "seed \(random.seed)")
+                let first = isWhole ? seen : log.start - 1
+                #expect(sent(log, after: log.id(seen)) == Array(all[Int(first)...]), "seed \(random.seed)")
+            }
+        }
+    }
+}
