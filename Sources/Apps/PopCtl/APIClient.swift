@@ -15,7 +15,7 @@ final class APIClient {
     /// Ends the call or the wait that is under way, and all that follow; set by a handler of the loop.
     var isInterrupted = false
 
-    private let server: ServerAddress
+    let server: ServerAddress
     private let token: String?
     private let tls: TLSContext?
     private var addresses: [IPAddress] = []
@@ -58,46 +58,53 @@ final class APIClient {
         return content
     }
 
-    /// Reads a stream of events until it ends.
+    /// Reads a stream of events until it ends, or until `received` wants no more.
     ///
     /// - Parameters:
     ///   - silence: the longest time without an octet, after which the stream is taken for dead.
     ///   - opened: called when the server has agreed.
+    ///   - received: given each piece of the stream; false ends it.
     /// - Throws: `unreachable` also for a stream that breaks off.
     func stream(
         _ target: String, fields: [(name: String, value: String)], silence: Duration,
-        opened: @escaping () -> Void, received: @escaping ([UInt8]) -> Void
+        opened: @escaping () -> Void, received: @escaping ([UInt8]) -> Bool
     ) throws(APIError) {
         var all = commonFields(accepting: "text/event-stream")
         for field in fields { all.append(field.name, field.value) }
         let request = HTTPClientRequest(target: target, host: server.authority, fields: all)
-        let refusal = Refusal()
+        let reading = Reading()
         var configuration = HTTPClient.Configuration()
         configuration.bodyBytes = .max
         configuration.streamTimeout = silence
         configuration.onHead = { head in
-            refusal.isOne = !head.status.isSuccessful
-            if !refusal.isOne { opened() }
+            reading.isRefused = !head.status.isSuccessful
+            if !reading.isRefused { opened() }
         }
         configuration.onBody = { bytes in
-            if refusal.isOne { refusal.append(bytes) } else { received(bytes) }
+            if reading.isRefused {
+                reading.append(bytes)
+            } else if !reading.isOver {
+                reading.isOver = !received(bytes)
+            }
         }
         let response: HTTPClientResponse
         do {
-            response = try send(request, configuration)
+            response = try send(request, configuration, until: { reading.isOver })
         } catch {
+            if reading.isOver { return }
             throw self.error(error)
         }
-        if refusal.isOne { throw .refused(Self.problem(response.head, refusal.body)) }
+        if reading.isRefused { throw .refused(Self.problem(response.head, reading.problem)) }
     }
 
-    private final class Refusal {
-        private static let longest = 1 << 20
-        var isOne = false
-        private(set) var body: [UInt8] = []
+    private final class Reading {
+        private static let longestProblem = 1 << 20
+        var isRefused = false
+        var isOver = false
+        private(set) var problem: [UInt8] = []
 
         func append(_ bytes: [UInt8]) {
-            if body.count + bytes.count <= Self.longest { body += bytes }
+            if problem.count + bytes.count <= Self.longestProblem { problem += bytes }
         }
     }
 
@@ -165,14 +172,16 @@ final class APIClient {
 
     /// Tries the server's addresses in turn; the one that answers is asked first from now on.
     private func send(
-        _ request: HTTPClientRequest, _ configuration: HTTPClient.Configuration
+        _ request: HTTPClientRequest, _ configuration: HTTPClient.Configuration,
+        until isOver: () -> Bool = { false }
     ) throws(Failure) -> HTTPClientResponse {
         if addresses.isEmpty { addresses = try resolve() }
         var failure = Failure.notReached("no address")
         for (index, address) in addresses.enumerated() {
             do {
                 let response = try exchange(
-                    request, configuration, with: SocketAddress(ip: address, port: server.port))
+                    request, configuration, with: SocketAddress(ip: address, port: server.port),
+                    until: isOver)
                 addresses.swapAt(0, index)
                 return response
             } catch .notReached(let cause) {
@@ -181,12 +190,14 @@ final class APIClient {
                 throw error
             }
         }
+        // The name may lead elsewhere by now.
+        addresses = []
         throw failure
     }
 
     private func exchange(
         _ request: HTTPClientRequest, _ configuration: HTTPClient.Configuration,
-        with address: SocketAddress
+        with address: SocketAddress, until isOver: () -> Bool
     ) throws(Failure) -> HTTPClientResponse {
         let outcome = Box<Result<HTTPClient.Outcome, HTTPClientError>>()
         let client = HTTPClient.send(
@@ -202,7 +213,7 @@ final class APIClient {
             completion: { outcome.value = $0 })
         // The client's own timers end this.
         while outcome.value == nil {
-            if isInterrupted { client.cancel() } else { loop.runOnce() }
+            if isInterrupted || isOver() { client.cancel() } else { loop.runOnce() }
         }
         if isInterrupted { throw .other(.interrupted) }
         switch outcome.value {

@@ -14,6 +14,7 @@ package struct ControlCommand: ParsableCommand {
               popctl nodes drain pop-1 --deadline 10m --wait
               popctl conns list -o json --all | jq -r '.[].target'
               popctl devices enroll dev-1 > dev-1.token
+              popctl events --types device.offline
 
             EXIT CODES:
               0   done
@@ -28,6 +29,7 @@ package struct ControlCommand: ParsableCommand {
                     NodesCommand.self, DevicesCommand.self, ConnsCommand.self, SessionsCommand.self,
                     DrainsCommand.self,
                 ]),
+            CommandGroup(name: "Live", subcommands: [EventsCommand.self, TopCommand.self]),
             CommandGroup(
                 name: "Access", subcommands: [UsersCommand.self, TokensCommand.self, AuditCommand.self]),
             CommandGroup(name: "Shell", subcommands: [CompletionsCommand.self]),

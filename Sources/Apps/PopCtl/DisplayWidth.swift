@@ -53,13 +53,14 @@ enum DisplayWidth {
     /// The beginning of `text` and an ellipsis; `text` itself where it fits.
     static func cutEnd(_ text: String, to width: Int) -> String {
         guard of(text) > width else { return text }
-        return prefix(text, width - 1) + ellipsis
+        return width > 0 ? prefix(text, width - 1) + ellipsis : ""
     }
 
     /// Both ends of `text` with an ellipsis between, since names of one family tell apart by their ends;
     /// `text` itself where it fits.
     static func cutMiddle(_ text: String, to width: Int) -> String {
         guard of(text) > width else { return text }
+        guard width > 2 else { return cutEnd(text, to: width) }
         let ending = (width - 1) / 2
         let tail = String(prefix(String(text.reversed()), ending).reversed())
         return prefix(text, width - 1 - ending) + ellipsis + tail

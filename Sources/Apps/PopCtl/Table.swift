@@ -60,6 +60,8 @@ struct Table {
     private let now: WallTime
 
     private static let gap = 2
+    /// Most texts can be told apart in so many columns.
+    private static let comfortable = 20
     /// A narrower text would show nothing of its values.
     private static let narrowest = 8
 
@@ -118,30 +120,37 @@ struct Table {
 
     // MARK: Fitting
 
-    /// First texts and identifiers give, the widest first; then whole columns go by rank; last the keys.
+    /// How far texts may give before columns go, and down to which rank columns go then.
+    private static let stages = [
+        (narrowest: comfortable, lowestRank: 4), (narrowest: narrowest, lowestRank: 1),
+    ]
+
+    /// Texts and identifiers give, the widest first; then whole columns go by rank; last of all the keys.
     private static func fit(
         _ columns: [Column], _ natural: [Int], _ width: Int
     ) -> [(index: Int, width: Int)] {
         var shown = Array(columns.indices)
-        while true {
-            var widths = natural
-            let mayGive = shown.filter { columns[$0].gives }
-            if shrink(&widths, mayGive, shown, to: width) { return shown.map { ($0, widths[$0]) } }
-            guard
-                let least = shown.filter({ columns[$0].rank > 0 }).max(by: {
-                    columns[$0].rank < columns[$1].rank
-                })
-            else {
-                _ = shrink(&widths, shown.filter { columns[$0].shape == .key }, shown, to: width)
-                return shown.map { ($0, widths[$0]) }
+        var widths = natural
+        for stage in stages {
+            while true {
+                widths = natural
+                let mayGive = shown.filter { columns[$0].gives }
+                if shrink(&widths, mayGive, shown, to: width, narrowest: stage.narrowest) {
+                    return shown.map { ($0, widths[$0]) }
+                }
+                let mayGo = shown.filter { columns[$0].rank >= stage.lowestRank }
+                guard let least = mayGo.max(by: { columns[$0].rank < columns[$1].rank }) else { break }
+                shown.removeAll { $0 == least }
             }
-            shown.removeAll { $0 == least }
         }
+        _ = shrink(
+            &widths, shown.filter { columns[$0].shape == .key }, shown, to: width, narrowest: narrowest)
+        return shown.map { ($0, widths[$0]) }
     }
 
     /// Takes from the widest of `mayGive` until the line fits or none has anything left to give.
     private static func shrink(
-        _ widths: inout [Int], _ mayGive: [Int], _ shown: [Int], to width: Int
+        _ widths: inout [Int], _ mayGive: [Int], _ shown: [Int], to width: Int, narrowest: Int
     ) -> Bool {
         var excess = shown.reduce(gap * (shown.count - 1) - width) { $0 + widths[$1] }
         while excess > 0 {

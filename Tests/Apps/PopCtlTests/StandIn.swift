@@ -69,7 +69,7 @@ final class StandIn: Sendable {
                 let tls = try identity.map {
                     try TLSContext.server(identity: $0, clientAuthoritiesPEM: clientAuthoritiesPEM)
                 }
-                let server = HTTPServer(on: loop, tls: tls, handler: Answers(log, answer))
+                let server = HTTPServer(on: loop, tls: tls, handler: Answers(loop, log, answer))
                 try loop.attach(stopping) { _ in
                     server.abort()
                     loop.stop()
@@ -118,12 +118,14 @@ final class StandIn: Sendable {
     }
 
     private final class Answers: HTTPHandler {
+        let loop: EventLoop
         let log: Log
         let answer: (Asked, Int) -> Canned
         /// Answers that stay open.
         private var open: [HTTPResponder] = []
 
-        init(_ log: Log, _ answer: @escaping (Asked, Int) -> Canned) {
+        init(_ loop: EventLoop, _ log: Log, _ answer: @escaping (Asked, Int) -> Canned) {
+            self.loop = loop
             self.log = log
             self.answer = answer
         }
@@ -143,6 +145,11 @@ final class StandIn: Sendable {
             }
             switch canned.ending {
             case .whole: responder.end()
+            case .cut where canned.pieces != nil:
+                // What was said goes out at the end of the batch, and a reset would overtake it.
+                loop.atEndOfBatch { [loop] in
+                    loop.atEndOfBatch { responder.stream?.closeWhenFlushed() }
+                }
             case .cut: responder.stream?.abort()
             case .open: open.append(responder)
             }
