@@ -137,7 +137,8 @@ let package = Package(
         adapter("Outbox", uses: ["CSQLite"]),
         adapter("EmbeddedPostgres", uses: ["Domain", "EventLoop", "Postgres"]),
         adapter("JSON", uses: ["Domain", "CJansson"]),
-        adapter("HTTPServer", uses: ["Domain", "EventLoop", "HTTP1", "WebSocket", "TLS"]),
+        adapter(
+            "HTTPServer", uses: ["Domain", "EventLoop", "Observability", "HTTP1", "WebSocket", "TLS"]),
 
         // MARK: Services
         service("DataPath", uses: ["Domain", "EventLoop", "QUIC"]),
@@ -240,7 +241,9 @@ let package = Package(
         tests("Adapters", "JSONTests", uses: ["Domain", "JSON"]),
         tests(
             "Adapters", "HTTPServerTests",
-            uses: ["Domain", "EventLoop", "HTTP1", "WebSocket", "TLS", "HTTPServer", "TestKit"]),
+            uses: [
+                "Domain", "EventLoop", "Observability", "HTTP1", "WebSocket", "TLS", "HTTPServer", "TestKit",
+            ]),
         tests(
             "Services", "DataPathTests",
             uses: ["Domain", "EventLoop", "QUIC", "DataPath", "TestKit", "QUICKit"]),

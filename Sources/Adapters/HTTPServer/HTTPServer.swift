@@ -55,18 +55,9 @@ package final class HTTPServer {
         package init() {}
     }
 
-    /// What the server has done since its start.
-    package struct Statistics: Sendable, Hashable {
-        package var connectionsAccepted: UInt64 = 0
-        /// Closed at once because of `connectionLimit`, or because no TLS session could be made.
-        package var connectionsRefused: UInt64 = 0
-        package var requests: UInt64 = 0
-        /// Requests answered by the server itself because of a fault in them.
-        package var requestsRefused: UInt64 = 0
-    }
-
     package let loop: EventLoop
     package let configuration: Configuration
+    /// What the server has done since its start.
     package internal(set) var statistics = Statistics()
     /// The context of new connections; another one takes effect with the next connection. Nil: plain TCP.
     package var tls: TLSContext?

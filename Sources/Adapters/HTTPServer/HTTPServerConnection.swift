@@ -1,6 +1,7 @@
 internal import Domain
 internal import EventLoop
 internal import HTTP1
+internal import TLS
 
 /// One connection of an ``HTTPServer``: carries bytes between its stream, the machine and the exchanges.
 ///
@@ -28,6 +29,7 @@ final class HTTPServerConnection: ByteStreamHandler {
     private var isReading = false
     private var isPaused = false
     private var hasPeerFinished = false
+    private var isHandshaking = false
     private var writtenBytes = 0
     private var takenBytes = 0
 
@@ -47,16 +49,23 @@ final class HTTPServerConnection: ByteStreamHandler {
     func attach(_ stream: any ByteStream) {
         self.stream = stream
         peerAddress = stream.peerAddress
+        isHandshaking = (stream as? TLSStream)?.isHandshaking ?? false
         timer = server.loop.makeTimer { [weak self] in self?.timerFired() }
         armTimer()
     }
 
     // MARK: Stream events
 
-    func streamOpened(_ stream: any ByteStream) {}
+    func streamOpened(_ stream: any ByteStream) {
+        guard isHandshaking, let name = (stream as? TLSStream)?.version else { return }
+        isHandshaking = false
+        // Others are not offered by our contexts.
+        if let version = TLSVersion(rawValue: name) { server.statistics.handshakes.note(version) }
+    }
 
     func streamReceived(_ stream: any ByteStream, _ bytes: UnsafeRawBufferPointer) {
         guard !machine.isShut else { return pause() }
+        server.statistics.bytesReceived &+= UInt64(bytes.count)
         cork()
         if waiting.isEmpty, !isReading {
             let input = bytes.bindMemory(to: UInt8.self)
@@ -85,6 +94,7 @@ final class HTTPServerConnection: ByteStreamHandler {
     }
 
     func streamEnded(_ stream: any ByteStream, error: (any Error)?) {
+        handshakeFailed(TLSHandshakeFault(error))
         forget()
     }
 
@@ -162,7 +172,7 @@ final class HTTPServerConnection: ByteStreamHandler {
     }
 
     private func refuse(_ fault: HTTPFault) {
-        server.statistics.requestsRefused += 1
+        server.statistics.faults.note(fault)
         head = nil
         body = []
         waiting = []
@@ -376,6 +386,7 @@ final class HTTPServerConnection: ByteStreamHandler {
         let wasBlocked = stream.bufferedBytes > 0
         stream.write(bytes)
         writtenBytes &+= bytes.count
+        server.statistics.bytesSent &+= UInt64(bytes.count)
         if !wasBlocked, stream.bufferedBytes > 0 {
             takenBytes = writtenBytes &- stream.bufferedBytes
             machine.outputBlocked(since: server.loop.now)
@@ -429,8 +440,15 @@ final class HTTPServerConnection: ByteStreamHandler {
         release()
     }
 
+    private func handshakeFailed(_ fault: TLSHandshakeFault) {
+        guard isHandshaking else { return }
+        isHandshaking = false
+        server.statistics.handshakesFailed.note(fault)
+    }
+
     /// Lets go of everything; nothing is told to this connection any more.
     private func release() {
+        handshakeFailed(.givenUp)
         stream = nil
         timer?.cancel()
         timer = nil

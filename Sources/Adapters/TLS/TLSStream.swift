@@ -155,6 +155,9 @@ package final class TLSStream: ByteStream, ReadinessHandler {
 
     package var bufferedBytes: Int { pending.count }
 
+    /// Whether `streamOpened` is still to come.
+    package var isHandshaking: Bool { phase == .connecting || phase == .handshaking }
+
     package var localAddress: SocketAddress {
         let unknown = SocketAddress(ip: .v4(IPv4Address(0)), port: 0)
         return phase == .ended ? unknown : Sockets.localAddress(descriptor) ?? unknown

@@ -49,6 +49,7 @@ final class NodeListeners {
 
     func writeMetrics(on page: inout MetricPage) {
         control.writeMetrics(on: &page)
+        admin.writeMetrics(on: &page, as: "admin")
         api.writeMetrics(on: &page)
     }
 

@@ -52,36 +52,36 @@ package struct HTTPResponseHead: Sendable, Equatable {
 }
 
 /// What a peer's message did wrong. The peer is at fault in every case.
-package enum HTTPFault: Error, Sendable, Hashable {
-    case malformedRequestLine
-    case malformedStatusLine
-    case malformedMethod
-    case malformedTarget
-    case targetTooLong
-    case unsupportedVersion
+package enum HTTPFault: String, Error, Sendable, Hashable, CaseIterable {
+    case malformedRequestLine = "malformed_request_line"
+    case malformedStatusLine = "malformed_status_line"
+    case malformedMethod = "malformed_method"
+    case malformedTarget = "malformed_target"
+    case targetTooLong = "target_too_long"
+    case unsupportedVersion = "unsupported_version"
     /// A bare CR or LF, a line that starts with white space, no colon, or a name that is no token.
-    case malformedField
-    case fieldSectionTooLarge
-    case tooManyFields
+    case malformedField = "malformed_field"
+    case fieldSectionTooLarge = "field_section_too_large"
+    case tooManyFields = "too_many_fields"
     /// A field that has one meaning came twice.
-    case repeatedField
+    case repeatedField = "repeated_field"
     /// None, more than one, or one that is no host (RFC 9112 section 3.2).
-    case malformedHost
-    case malformedContentLength
-    case malformedTransferEncoding
-    case unsupportedTransferEncoding
+    case malformedHost = "malformed_host"
+    case malformedContentLength = "malformed_content_length"
+    case malformedTransferEncoding = "malformed_transfer_encoding"
+    case unsupportedTransferEncoding = "unsupported_transfer_encoding"
     /// Content-Length together with Transfer-Encoding.
-    case ambiguousLength
+    case ambiguousLength = "ambiguous_length"
     /// Content in a request that can't have any (CONNECT).
-    case unexpectedContent
-    case unknownExpectation
-    case contentTooLarge
-    case malformedChunk
-    case forbiddenTrailer
+    case unexpectedContent = "unexpected_content"
+    case unknownExpectation = "unknown_expectation"
+    case contentTooLarge = "content_too_large"
+    case malformedChunk = "malformed_chunk"
+    case forbiddenTrailer = "forbidden_trailer"
     /// The time for a whole request was over.
-    case requestTooSlow
+    case requestTooSlow = "request_too_slow"
     /// Our client: more 1xx responses than any server sends, or 101 without having asked for it.
-    case unexpectedInterimResponse
+    case unexpectedInterimResponse = "unexpected_interim_response"
     /// Our client: the server closed in the middle of a response.
     case truncated
 

@@ -40,11 +40,20 @@ package struct MetricPage {
     }
 
     /// One counter for each value of one label. The family stands on the page without any of them, too.
+    ///
+    /// - Parameter constant: a label that all of them have, before that one.
     package mutating func counters(
-        _ name: String, _ help: String, by label: String, _ values: some Sequence<(String, UInt64)>
+        _ name: String, _ help: String, by label: String, _ values: some Sequence<(String, UInt64)>,
+        _ constant: (name: String, value: String)? = nil
     ) {
         add(to: name, help, "counter") { _ in }
-        for (text, value) in values { counter(name, help, value, [label: text]) }
+        for (text, value) in values {
+            if let constant {
+                counter(name, help, value, [constant.name: constant.value, label: text])
+            } else {
+                counter(name, help, value, [label: text])
+            }
+        }
     }
 
     /// One counter for each case.

@@ -51,6 +51,7 @@ package final class ControlListener {
     }
 
     package func writeMetrics(on page: inout MetricPage) {
+        server.writeMetrics(on: &page, as: "devices")
         page.counter("pop_control_upgrades_total", "Control connections upgraded", upgrades)
         page.counters(
             "pop_control_upgrades_refused_total", "Requests refused on the devices' port, by status",

@@ -70,6 +70,9 @@ import Testing
         _ = try fixture.get("/v1/devices/nowhere-to-be-found")
         _ = try fixture.get("/nowhere/at/all")
         _ = try fixture.call("BREW", "/v1/devices")
+        let rude = try TestSocket(port: fixture.adminPort)
+        try rude.write("GET / HTTP/1.1\r\n\r\n")
+        _ = try rude.readToEnd()
     }
 
     private func scrape(_ fixture: Fixture) throws -> String {
