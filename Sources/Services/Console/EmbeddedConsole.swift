@@ -4,7 +4,7 @@
 /// The files of the web console.
 let embeddedConsole: [ConsoleFile] = [
 ConsoleFile(
-name: "api.js", digest: "e7ab941c05dd0bb6c3b2ed39775ad9252e52dbdce0af5e0164a8da35f3f0aec2",
+name: "api.js", digest: "17113aa0652d9d1ab8b337d34fe6723622c1cd7867257b68c887b8585e8c457c",
 text: ###"""
 // The admin API as the console uses it: one function, one kind of error.
 
@@ -91,6 +91,13 @@ export async function open(target, headers, signal) {
   return response;
 }
 
+/** Whether the answering node is ready, with its named checks; not being ready is an answer, too. */
+export async function readiness(signal) {
+  const response = await fetched("readyz?verbose", { headers: { Accept: "application/json" }, signal });
+  const document = parse(await read(response));
+  return { isReady: response.ok, checks: Array.isArray(document?.checks) ? document.checks : [] };
+}
+
 async function send(method, target, options) {
   const { body, reason, ifMatch, key, signal, headers: more = {}, accept = "application/json" } = options;
   const token = options.token ?? session.token();
@@ -106,17 +113,18 @@ async function send(method, target, options) {
   }
   if (ifMatch) headers["If-Match"] = ifMatch;
   if (key) headers["Idempotency-Key"] = key;
-  let response;
-  try {
-    response = await fetch(`v1/${address}`, {
-      method, headers, body: content, signal, cache: "no-store", credentials: "omit", redirect: "error",
-    });
-  } catch (error) {
-    throw unreachable(error);
-  }
+  const response = await fetched(`v1/${address}`, { method, headers, body: content, signal });
   learnClock(response.headers.get("Date"));
   if (response.status === 401 && options.token === undefined) session.refused(token);
   return response;
+}
+
+async function fetched(address, options) {
+  try {
+    return await fetch(address, { ...options, cache: "no-store", credentials: "omit", redirect: "error" });
+  } catch (error) {
+    throw unreachable(error);
+  }
 }
 
 async function read(response) {
@@ -168,7 +176,7 @@ export async function all(target, values, { most = 5000, signal } = {}) {
 
 """###),
 ConsoleFile(
-name: "app.js", digest: "b9371d6a74438d91ad8cb4d98cfcbb826fa65ea49a692419c5e17072aed2e3cd",
+name: "app.js", digest: "2fedabd98f6a1fa1ee775aa5d1764bacae0a592e033ff7a500ac52e2784c539c",
 text: ###"""
 // The frame: who is signed in, the menu, and which view is shown.
 
@@ -251,7 +259,7 @@ function makeFrame() {
   const banner = h("div", { class: "banner-place", role: "status" });
   const answering = h("p", { class: "answering" });
   const element = h("div", { class: "frame" },
-    h("button", { type: "button", class: "skip", on: { click: () => page?.focus() } }, "Skip to content"),
+    button("Skip to content", () => page?.focus(), { kind: "skip" }),
     h("header", { class: "side" },
       h("a", { class: "brand", href: link("overview") },
         h("img", { src: "console/icon.svg", alt: "", width: 28, height: 28 }), h("span", {}, "POP Node")),
@@ -1697,7 +1705,7 @@ function askToCancel(id, etag, done) {
 
 """###),
 ConsoleFile(
-name: "events.js", digest: "70bd3a2058c474ae2a9052b04424d5f9d31e89eaad4b5723bb48faafb2cbcf76",
+name: "events.js", digest: "e42a431b23df5740b767deffe092a8e46cccf020c389b131711608c1c5e5a832",
 text: ###"""
 // What happens, as it happens.
 
@@ -1719,11 +1727,12 @@ const MOST_WAITING = 5000;
 
 const KINDS = {
   "device.online": "ok", "device.offline": "warn", "conn.opened": "info", "conn.closed": "off",
-  "node.state": "warn", "drain.progress": "info", gap: "bad",
+  "node.state": "warn", "drain.progress": "info", gap: "bad", evicted: "bad",
 };
 
 export function eventsView(page) {
   page.title("Events");
+  page.isFedByItself();
   const log = new EventLog();
   const state = h("p", { class: "stream-state", role: "status" });
   const problems = h("div");
@@ -1807,7 +1816,7 @@ class EventLog {
     this.isPaused = isPaused;
     if (!isPaused) {
       this.#pending.push(...this.#waiting);
-      if (this.#passed > 0) this.#pending.push({ type: "gap", data: `{"missed":${this.#passed}}` });
+      if (this.#passed > 0) this.#pending.push({ type: "gap", data: '{"cause":"paused for long"}' });
       this.#waiting = [];
       this.#passed = 0;
       this.#draw();
@@ -1847,7 +1856,7 @@ function row(event) {
     // Shown as it came.
   }
   const isObject = data !== null && typeof data === "object";
-  return h("tr", { class: event.type === "gap" ? "stale-row" : "" },
+  return h("tr", { class: ["gap", "evicted"].includes(event.type) ? "stale-row" : "" },
     h("td", { "data-label": "When" }, isObject ? ago(data.at) : null),
     h("td", { "data-label": "Type" }, pill(KINDS[event.type] ?? "info", visible(event.type))),
     h("td", { "data-label": "Node" }, isObject ? nodeLink(data.node_id) : null),
@@ -1869,7 +1878,8 @@ function what(type, data) {
     case "drain.progress":
       return [reason(data.state),
         `: ${count(data.devices_remaining)} devices and ${count(data.conns_remaining)} conns left`];
-    case "gap": return "Some events were missed here";
+    case "gap": return ["Some events were missed here", data.cause ? [": ", reason(data.cause)] : null];
+    case "evicted": return "This stream was too slow and has been ended by the node";
     default: return name(JSON.stringify(data));
   }
 }
@@ -2014,11 +2024,11 @@ function textInput(placeholder, type) {
 
 """###),
 ConsoleFile(
-name: "fleet.js", digest: "ebf3289928d1702270644b4dea494f525572702a062b636a4e1e2a3c75281e80",
+name: "fleet.js", digest: "150d1f83457d78c9171300ca42c9ba72034466962e87f6bc9f43a0d95c544c56",
 text: ###"""
 // What every view needs to know of the nodes: asked once for all of them, and kept for the small charts.
 
-import { all, get, Problem } from "./api.js";
+import { all, get, Problem, readiness } from "./api.js";
 import { now, secondsSince } from "./clock.js";
 import { Poller } from "./poller.js";
 
@@ -2079,8 +2089,8 @@ export function refresh() {
 }
 
 async function load(signal) {
-  const [nodes, statistics, readiness] = await Promise.all([
-    kept(all("nodes", {}, { signal })), kept(get("stats", { signal })), kept(readChecks(signal)),
+  const [nodes, statistics, ready] = await Promise.all([
+    kept(all("nodes", {}, { signal })), kept(get("stats", { signal })), kept(readiness(signal)),
   ]);
   if (signal.aborted) return;
   state.nodeProblem = statistics.problem;
@@ -2089,7 +2099,7 @@ async function load(signal) {
     state.statistics = statistics.value;
     state.self = statistics.value.node_id ?? null;
   }
-  if (readiness.value) Object.assign(state, readiness.value);
+  if (ready.value) Object.assign(state, ready.value);
   if (nodes.value) {
     state.nodes = nodes.value.items;
     state.loadedAt = new Date(now()).toISOString();
@@ -2105,15 +2115,6 @@ async function kept(promise) {
     if (!(error instanceof Problem) && error.name !== "AbortError") console.error(error);
     return { value: null, problem: error };
   }
-}
-
-/** The named checks of the answering node; not being ready is an answer too. */
-async function readChecks(signal) {
-  const response = await fetch("readyz?verbose", {
-    signal, headers: { Accept: "application/json" }, cache: "no-store", credentials: "omit",
-  });
-  const document = await response.json();
-  return { isReady: response.ok, checks: Array.isArray(document.checks) ? document.checks : [] };
 }
 
 /** The bytes a second of every node, from two looks at its counters. */
@@ -2441,7 +2442,7 @@ text: ###"""
 
 """###),
 ConsoleFile(
-name: "list.js", digest: "45ba0b6f66cdda6a5a369416ce5b6a128ee031b3020505332b0b8c08498d2648",
+name: "list.js", digest: "4fad7aaba1f9f9e4b299cf1314c9425816183e97dc2915e471b0aaf9616c4112",
 text: ###"""
 // A list of the API as a section: filters that the server applies, its order, and pages by its cursors.
 
@@ -2538,7 +2539,7 @@ export class List {
   }
 
   #sort(name) {
-    const isSame = this.#values.get("sort") === name;
+    const isSame = (this.#values.get("sort") ?? this.#options.defaultSort) === name;
     this.set({ sort: name, order: isSame && this.#values.get("order") !== "desc" ? "desc" : "asc" });
   }
 
@@ -3026,7 +3027,7 @@ function showFigures(list, statistics) {
 
 """###),
 ConsoleFile(
-name: "page.js", digest: "31e1eabaa4b9c3605eeb07b3dc4230691acfca86ad2f4987a7aa47494448b548",
+name: "page.js", digest: "5a18c855406ba9bcc179ee74b873057b837c1f951550cde4da2eed4ec4e4396c",
 text: ###"""
 // A page is a heading and sections; a section loads itself again and again and says plainly how fresh it is,
 // why it could not load, and what the data it still shows is worth.
@@ -3043,6 +3044,7 @@ export class Page {
   element = h("div", { class: "page" });
   #heading = h("h1", { tabindex: "-1" });
   #actions = h("div", { class: "actions" });
+  #live;
   #sections = [];
   #leaving = [];
   /** Whether the operator wants what is shown to stand still. */
@@ -3060,8 +3062,15 @@ export class Page {
     }, { kind: "quiet", title: "Stop or go on refreshing this page" });
     pause.setAttribute("aria-pressed", "false");
     const refresh = button("Refresh", () => this.refresh(), { kind: "quiet" });
-    this.element.append(h("header", { class: "page-head" }, this.#heading,
-      isLive && h("div", { class: "actions end" }, pause, refresh), this.#actions));
+    this.#live = h("div", { class: "actions end" }, pause, refresh);
+    this.element.append(
+      h("header", { class: "page-head" }, this.#heading, isLive && this.#live, this.#actions));
+  }
+
+  /** What is shown comes by itself: when it is to stand still is the view's own business. */
+  isFedByItself() {
+    this.#live.remove();
+    this.#actions.classList.add("end");
   }
 
   title(...content) {

@@ -83,6 +83,13 @@ export async function open(target, headers, signal) {
   return response;
 }
 
+/** Whether the answering node is ready, with its named checks; not being ready is an answer, too. */
+export async function readiness(signal) {
+  const response = await fetched("readyz?verbose", { headers: { Accept: "application/json" }, signal });
+  const document = parse(await read(response));
+  return { isReady: response.ok, checks: Array.isArray(document?.checks) ? document.checks : [] };
+}
+
 async function send(method, target, options) {
   const { body, reason, ifMatch, key, signal, headers: more = {}, accept = "application/json" } = options;
   const token = options.token ?? session.token();
@@ -98,17 +105,18 @@ async function send(method, target, options) {
   }
   if (ifMatch) headers["If-Match"] = ifMatch;
   if (key) headers["Idempotency-Key"] = key;
-  let response;
-  try {
-    response = await fetch(`v1/${address}`, {
-      method, headers, body: content, signal, cache: "no-store", credentials: "omit", redirect: "error",
-    });
-  } catch (error) {
-    throw unreachable(error);
-  }
+  const response = await fetched(`v1/${address}`, { method, headers, body: content, signal });
   learnClock(response.headers.get("Date"));
   if (response.status === 401 && options.token === undefined) session.refused(token);
   return response;
+}
+
+async function fetched(address, options) {
+  try {
+    return await fetch(address, { ...options, cache: "no-store", credentials: "omit", redirect: "error" });
+  } catch (error) {
+    throw unreachable(error);
+  }
 }
 
 async function read(response) {

@@ -79,7 +79,7 @@ function makeFrame() {
   const banner = h("div", { class: "banner-place", role: "status" });
   const answering = h("p", { class: "answering" });
   const element = h("div", { class: "frame" },
-    h("button", { type: "button", class: "skip", on: { click: () => page?.focus() } }, "Skip to content"),
+    button("Skip to content", () => page?.focus(), { kind: "skip" }),
     h("header", { class: "side" },
       h("a", { class: "brand", href: link("overview") },
         h("img", { src: "console/icon.svg", alt: "", width: 28, height: 28 }), h("span", {}, "POP Node")),

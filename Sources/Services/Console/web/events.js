@@ -18,11 +18,12 @@ const MOST_WAITING = 5000;
 
 const KINDS = {
   "device.online": "ok", "device.offline": "warn", "conn.opened": "info", "conn.closed": "off",
-  "node.state": "warn", "drain.progress": "info", gap: "bad",
+  "node.state": "warn", "drain.progress": "info", gap: "bad", evicted: "bad",
 };
 
 export function eventsView(page) {
   page.title("Events");
+  page.isFedByItself();
   const log = new EventLog();
   const state = h("p", { class: "stream-state", role: "status" });
   const problems = h("div");
@@ -106,7 +107,7 @@ class EventLog {
     this.isPaused = isPaused;
     if (!isPaused) {
       this.#pending.push(...this.#waiting);
-      if (this.#passed > 0) this.#pending.push({ type: "gap", data: `{"missed":${this.#passed}}` });
+      if (this.#passed > 0) this.#pending.push({ type: "gap", data: '{"cause":"paused for long"}' });
       this.#waiting = [];
       this.#passed = 0;
       this.#draw();
@@ -146,7 +147,7 @@ function row(event) {
     // Shown as it came.
   }
   const isObject = data !== null && typeof data === "object";
-  return h("tr", { class: event.type === "gap" ? "stale-row" : "" },
+  return h("tr", { class: ["gap", "evicted"].includes(event.type) ? "stale-row" : "" },
     h("td", { "data-label": "When" }, isObject ? ago(data.at) : null),
     h("td", { "data-label": "Type" }, pill(KINDS[event.type] ?? "info", visible(event.type))),
     h("td", { "data-label": "Node" }, isObject ? nodeLink(data.node_id) : null),
@@ -168,7 +169,8 @@ function what(type, data) {
     case "drain.progress":
       return [reason(data.state),
         `: ${count(data.devices_remaining)} devices and ${count(data.conns_remaining)} conns left`];
-    case "gap": return "Some events were missed here";
+    case "gap": return ["Some events were missed here", data.cause ? [": ", reason(data.cause)] : null];
+    case "evicted": return "This stream was too slow and has been ended by the node";
     default: return name(JSON.stringify(data));
   }
 }

@@ -1,6 +1,6 @@
 // What every view needs to know of the nodes: asked once for all of them, and kept for the small charts.
 
-import { all, get, Problem } from "./api.js";
+import { all, get, Problem, readiness } from "./api.js";
 import { now, secondsSince } from "./clock.js";
 import { Poller } from "./poller.js";
 
@@ -61,8 +61,8 @@ export function refresh() {
 }
 
 async function load(signal) {
-  const [nodes, statistics, readiness] = await Promise.all([
-    kept(all("nodes", {}, { signal })), kept(get("stats", { signal })), kept(readChecks(signal)),
+  const [nodes, statistics, ready] = await Promise.all([
+    kept(all("nodes", {}, { signal })), kept(get("stats", { signal })), kept(readiness(signal)),
   ]);
   if (signal.aborted) return;
   state.nodeProblem = statistics.problem;
@@ -71,7 +71,7 @@ async function load(signal) {
     state.statistics = statistics.value;
     state.self = statistics.value.node_id ?? null;
   }
-  if (readiness.value) Object.assign(state, readiness.value);
+  if (ready.value) Object.assign(state, ready.value);
   if (nodes.value) {
     state.nodes = nodes.value.items;
     state.loadedAt = new Date(now()).toISOString();
@@ -87,15 +87,6 @@ async function kept(promise) {
     if (!(error instanceof Problem) && error.name !== "AbortError") console.error(error);
     return { value: null, problem: error };
   }
-}
-
-/** The named checks of the answering node; not being ready is an answer too. */
-async function readChecks(signal) {
-  const response = await fetch("readyz?verbose", {
-    signal, headers: { Accept: "application/json" }, cache: "no-store", credentials: "omit",
-  });
-  const document = await response.json();
-  return { isReady: response.ok, checks: Array.isArray(document.checks) ? document.checks : [] };
 }
 
 /** The bytes a second of every node, from two looks at its counters. */

@@ -93,7 +93,7 @@ export class List {
   }
 
   #sort(name) {
-    const isSame = this.#values.get("sort") === name;
+    const isSame = (this.#values.get("sort") ?? this.#options.defaultSort) === name;
     this.set({ sort: name, order: isSame && this.#values.get("order") !== "desc" ? "desc" : "asc" });
   }
 

@@ -13,6 +13,7 @@ export class Page {
   element = h("div", { class: "page" });
   #heading = h("h1", { tabindex: "-1" });
   #actions = h("div", { class: "actions" });
+  #live;
   #sections = [];
   #leaving = [];
   /** Whether the operator wants what is shown to stand still. */
@@ -30,8 +31,15 @@ export class Page {
     }, { kind: "quiet", title: "Stop or go on refreshing this page" });
     pause.setAttribute("aria-pressed", "false");
     const refresh = button("Refresh", () => this.refresh(), { kind: "quiet" });
-    this.element.append(h("header", { class: "page-head" }, this.#heading,
-      isLive && h("div", { class: "actions end" }, pause, refresh), this.#actions));
+    this.#live = h("div", { class: "actions end" }, pause, refresh);
+    this.element.append(
+      h("header", { class: "page-head" }, this.#heading, isLive && this.#live, this.#actions));
+  }
+
+  /** What is shown comes by itself: when it is to stand still is the view's own business. */
+  isFedByItself() {
+    this.#live.remove();
+    this.#actions.classList.add("end");
   }
 
   title(...content) {
