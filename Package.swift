@@ -167,7 +167,7 @@ let package = Package(
             ],
             packages: [logging, deques]),
         service(
-            "Store", uses: ["Domain", "EventLoop", "Observability", "Postgres", "JSON"],
+            "Store", uses: ["Domain", "EventLoop", "Observability", "Postgres", "Outbox", "JSON"],
             packages: [logging, deques]),
         service("Console", excludes: ["web"]),
         service(
@@ -277,7 +277,7 @@ let package = Package(
             packages: [logging]),
         tests(
             "Services", "StoreTests",
-            uses: ["Domain", "EventLoop", "Postgres", "Store", "TemporaryPostgres", "TestKit"],
+            uses: ["Domain", "EventLoop", "Postgres", "Outbox", "Store", "TemporaryPostgres", "TestKit"],
             packages: [logging, deques]),
         tests(
             "Services", "AdminAPITests",

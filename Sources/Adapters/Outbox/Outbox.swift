@@ -103,17 +103,24 @@ package final class Outbox {
 
     /// Removes what has arrived where it belongs. Not on the disk itself when this returns: what comes back
     /// after a loss of power is said twice.
-    package func remove(_ sequences: ClosedRange<Int64>) throws(OutboxError) {
+    package func remove(_ ranges: [ClosedRange<Int64>]) throws(OutboxError) {
         try changing(isSynced: false) { () throws(OutboxError) in
-            let range: [SQLiteValue] = [.integer(sequences.lowerBound), .integer(sequences.upperBound)]
-            try delete("sequence BETWEEN ?1 AND ?2", range)
+            for range in ranges {
+                try delete(
+                    "sequence BETWEEN ?1 AND ?2", [.integer(range.lowerBound), .integer(range.upperBound)])
+            }
             if entryCount == 0 {
                 try database.run("DELETE FROM origin WHERE NOT EXISTS (SELECT 1 FROM tally)")
                 origins = [:]
-                // In steps, so that a file that was huge doesn't hold up the loop.
+                // In steps, so that a file that was huge doesn't hold up the caller.
                 try database.run("PRAGMA incremental_vacuum(1000)")
             }
         }
+    }
+
+    /// The place of the newest entry; 0 when there is none.
+    package func lastSequence() throws(OutboxError) -> Int64 {
+        try database.integer("SELECT coalesce(max(sequence), 0) FROM entry")
     }
 
     /// Takes an entry that nobody will ever want out of the queue, and keeps it with its reason.
@@ -180,29 +187,32 @@ package final class Outbox {
     }
 
     /// Every second sample goes first, the oldest first: a series with a coarser step is better than one with
-    /// a hole, and the more so the older it is. Then the oldest records go. What is kept is kept.
+    /// a hole, and the more so the older it is. Then the next rank goes, oldest first. What is kept is kept.
     private func makeRoom() throws(OutboxError) -> Int {
         guard usedBytes > maximumBytes else { return 0 }
         let before = entryCount
         let target = maximumBytes - maximumBytes / 128
-        while usedBytes > target {
-            let count = entryCount
-            try delete(Self.everySecondSample, [.integer(Int64(2 * Self.roomStep))])
-            if entryCount == count { try delete(Self.oldestRecords, [.integer(Int64(Self.roomStep))]) }
-            if entryCount == count { break }
+        for rank in OutboxEntry.Rank.allCases where rank != .kept {
+            var isAnyLeft = true
+            while usedBytes > target, isAnyLeft {
+                let count = entryCount
+                let condition = rank == .sample ? Self.everySecond : Self.oldest
+                try delete(condition, [.integer(rank.rawValue), .integer(Int64(Self.roomStep))])
+                isAnyLeft = entryCount < count
+            }
         }
         return before - entryCount
     }
 
-    private static let everySecondSample = """
+    /// Of a rank, from the oldest on; the last one of all goes, too.
+    private static let everySecond = """
         sequence IN (SELECT sequence FROM (
             SELECT sequence, row_number() OVER (ORDER BY sequence) AS place FROM entry
-            WHERE rank = \(OutboxEntry.Rank.sample.rawValue) ORDER BY sequence LIMIT ?1) WHERE place % 2 = 1)
+            WHERE rank = ?1 ORDER BY sequence LIMIT 2 * ?2) WHERE place % 2 = 1)
         """
 
-    private static let oldestRecords = """
-        sequence IN (SELECT sequence FROM entry
-            WHERE rank = \(OutboxEntry.Rank.record.rawValue) ORDER BY sequence LIMIT ?1)
+    private static let oldest = """
+        sequence IN (SELECT sequence FROM entry WHERE rank = ?1 ORDER BY sequence LIMIT ?2)
         """
 
     private func count() throws(OutboxError) {
@@ -255,14 +265,18 @@ package final class Outbox {
 
 /// Something to keep until it has arrived where it belongs.
 package struct OutboxEntry: Sendable, Hashable {
-    /// What may go when there is no more room; raw values are in the file.
+    /// What may go when there is no more room, in the order in which it goes; raw values are in the file.
     package enum Rank: Int64, Sendable, Hashable, CaseIterable {
         /// Never goes.
         case kept = 0
-        /// Goes when there are no more samples.
-        case record = 1
         /// Goes first, every second one at a time.
-        case sample = 2
+        case sample = 1
+        /// Goes when there are no more samples.
+        case record = 2
+        /// Goes after the records.
+        case strayLine = 3
+        /// Goes last.
+        case line = 4
     }
 
     package var rank: Rank

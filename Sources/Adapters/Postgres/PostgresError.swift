@@ -40,7 +40,7 @@ package struct PostgresError: Error, Sendable, Hashable, CustomStringConvertible
         case .server:
             switch sqlStateClass {
             case "08", "40", "53", "57", "58": return true
-            default: return sqlState == "25006" || sqlState == "55P03" || sqlState == "55006"
+            default: return isReadOnly || sqlState == "55P03" || sqlState == "55006"
             }
         }
     }
@@ -53,6 +53,12 @@ package struct PostgresError: Error, Sendable, Hashable, CustomStringConvertible
         default: return false
         }
     }
+
+    /// Whether the statement took longer than it may (`statement_timeout`), or nobody answered in time.
+    package var isOutOfTime: Bool { kind == .timeout || sqlState == "57014" }
+
+    /// Whether the server takes no writes: it is a standby, or an operator has decided so.
+    package var isReadOnly: Bool { sqlState == "25006" }
 
     package var description: String {
         if let sqlState { return "\(message) (SQLSTATE \(sqlState))" }

@@ -36,12 +36,12 @@ extension NodeRecord {
 }
 
 extension StoreConfiguration {
-    init(_ configuration: NodeConfiguration, _ record: NodeRecord, url: String) {
+    init(_ configuration: NodeConfiguration, _ record: NodeRecord, url: String, outboxPath: String) {
         self.init(
             databaseURL: url, node: record, poolSize: configuration.database.poolSize,
             flushInterval: configuration.database.flushInterval,
             retentionDays: configuration.database.retentionDays,
-            autoMigrate: configuration.database.autoMigrate)
+            autoMigrate: configuration.database.autoMigrate, outboxPath: outboxPath)
     }
 }
 

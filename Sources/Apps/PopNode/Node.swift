@@ -100,7 +100,8 @@ final class Node {
             on: loop,
             StoreConfiguration(
                 configuration, record,
-                url: postgres?.connectionString ?? configuration.database.url ?? ""),
+                url: postgres?.connectionString ?? configuration.database.url ?? "",
+                outboxPath: files.outboxPath),
             log: Logger(label: "store"))
         observer = NodeObserver(plane: plane, store: store)
         plane.observer = observer

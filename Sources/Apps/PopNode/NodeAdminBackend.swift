@@ -44,7 +44,8 @@ final class NodeAdminBackend: AdminBackend {
             maximumDevices: UInt64(max(0, record.maximumDevices)))
     }
 
-    /// A node without its database goes on serving those it knows, so that check only informs.
+    /// A node without its database goes on serving those it knows, and one whose disk fails keeps in memory
+    /// what it can, so those checks only inform.
     var readiness: [ReadinessCheck] {
         let health = store.health
         // Until the database has answered or refused once, nobody can tell what this node would serve.
@@ -58,7 +59,22 @@ final class NodeAdminBackend: AdminBackend {
             ReadinessCheck(
                 name: "database", isPassing: health.isConnected, isRequired: false,
                 detail: health.failure ?? ""),
+            outboxCheck(health),
         ]
+    }
+
+    private func outboxCheck(_ health: StoreHealth) -> ReadinessCheck {
+        let outbox = health.outbox ?? OutboxHealth()
+        let detail =
+            if let failure = outbox.failure {
+                "\(failure); \(health.waitingEvents) events wait in memory"
+            } else if outbox.setAsideEvents > 0 {
+                "the database has refused \(outbox.setAsideEvents) events for good; they are set aside on disk"
+            } else {
+                outbox.events > 0 ? "\(outbox.events) events wait on disk" : ""
+            }
+        return ReadinessCheck(
+            name: "outbox", isPassing: outbox.failure == nil, isRequired: false, detail: detail)
     }
 
     var statistics: JSONValue {
@@ -74,6 +90,9 @@ final class NodeAdminBackend: AdminBackend {
             ("store_events_written", health.writtenEvents),
             ("store_events_dropped", health.droppedEvents),
             ("store_events_refused", health.refusedEvents),
+            ("outbox_events", UInt64(max(0, health.outbox?.events ?? 0))),
+            ("outbox_bytes", health.outbox?.usedBytes ?? 0),
+            ("outbox_events_set_aside", UInt64(max(0, health.outbox?.setAsideEvents ?? 0))),
         ]
         // JSON's integers end at what 63 bits hold.
         let figures = counts.map { JSONMember($0.0, .integer(Int64(clamping: $0.1))) }

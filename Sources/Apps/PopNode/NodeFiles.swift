@@ -63,6 +63,9 @@ struct NodeFiles {
         return identity
     }
 
+    /// Where what the database can't take yet waits for it.
+    var outboxPath: String { path("outbox.sqlite") }
+
     /// Where the private database is, for `psql`.
     func writeDatabaseURL(_ url: String) throws(SystemError) {
         try Files.write(Array("\(url)\n".utf8), to: path("database.url"))

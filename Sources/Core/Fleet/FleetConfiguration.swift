@@ -61,8 +61,10 @@ package enum FleetLimits {
     package static let dataTokenLifetime = Duration.seconds(30)
     /// A device that may connect but doesn't register holds a socket and TLS state.
     package static let registrationTimeout = Duration.seconds(10)
-    /// How long a registration waits for its session row: a database that takes longer is as good as down.
-    package static let recordWait = Duration.seconds(2)
+    /// How long a registration waits for its session's record. The store answers within half a second, from the
+    /// database or the disk, or because neither works; this is for a disk that hangs, and below what a device
+    /// waits for its answer.
+    package static let recordWait = Duration.seconds(5)
     /// How long an ended session waits for the last counts of its conns.
     package static let settleWait = Duration.seconds(2)
     /// How often a device without its data plane is asked to open it again.

@@ -6,7 +6,7 @@ enum NodeWrites {
     /// Said once at a node's start, in one transaction, before anything else of this life is written: what an
     /// earlier life left open is closed, and the node's row is this life's. Said again, it changes nothing:
     /// only rows of other lives are closed.
-    static func begin(_ node: NodeLife, _ state: NodeState) -> [PostgresStatement] {
+    static func begin(_ node: NodeLife, _ record: NodeRecord, _ state: NodeState) -> [PostgresStatement] {
         [
             PostgresStatement(
                 """
@@ -38,18 +38,42 @@ enum NodeWrites {
                 """,
                 [
                     node.nodeID, .uuid(node.incarnation), .text(state.rawValue),
-                    .text(node.record.location), .text(node.record.advertiseHost),
-                    .integer(Int64(node.record.wssPort)), .integer(Int64(node.record.quicPort)),
-                    .text(node.record.version), .time(node.record.startedAt),
-                    .integer(Int64(node.record.maximumDevices)),
+                    .text(record.location), .text(record.advertiseHost),
+                    .integer(Int64(record.wssPort)), .integer(Int64(record.quicPort)),
+                    .text(record.version), .time(record.startedAt),
+                    .integer(Int64(record.maximumDevices)),
                 ]),
-            // A drain ends with its node's life: what comes back is active.
-            PostgresStatement(
-                """
-                UPDATE pop.drains SET state = 'canceled', ended_at = now(), updated_at = now()
-                WHERE node_id = $1 AND ended_at IS NULL AND started_at < $2::timestamptz
-                """, [node.nodeID, .time(node.record.startedAt)]),
+            cancelDrains(node, before: record.startedAt),
         ]
+    }
+
+    /// A drain ends with its node's life: what comes back is active.
+    private static func cancelDrains(_ life: NodeLife, before start: WallTime) -> PostgresStatement {
+        PostgresStatement(
+            """
+            UPDATE pop.drains SET state = 'canceled', ended_at = now(), updated_at = now()
+            WHERE node_id = $1 AND ended_at IS NULL AND started_at < $2::timestamptz
+            """, [life.nodeID, .time(start)])
+    }
+
+    /// Closes what a life that is over left open: said with what that life had still to write, so that none of
+    /// its sessions is ever seen open.
+    ///
+    /// - Parameter start: when the present life began.
+    static func close(_ life: NodeLife, before start: WallTime) -> [PostgresStatement] {
+        let sessions = PostgresStatement(
+            """
+            WITH lost AS (
+                UPDATE pop.device_sessions s SET end_reason = 'node_lost',
+                    ended_at = greatest(s.started_at, s.last_seen_at)
+                WHERE s.node_id = $1 AND s.node_incarnation = $2::uuid AND s.ended_at IS NULL
+                RETURNING s.session_id, s.ended_at
+            )
+            UPDATE pop.devices d SET status = 'offline', health = NULL, active_conns = 0,
+                last_seen_at = greatest(d.last_seen_at, lost.ended_at)
+            FROM lost WHERE d.session_id = lost.session_id AND d.status = 'online'
+            """, [life.nodeID, .uuid(life.incarnation)])
+        return [sessions, cancelDrains(life, before: start)]
     }
 
     /// Partitions are made for so many days to come: a node that is cut off from the clock of its operators

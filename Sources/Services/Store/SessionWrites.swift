@@ -70,14 +70,16 @@ enum SessionWrites {
         }
     }
 
+    /// Also of a session that was given up as lost before its last word arrived: it lived until then at least.
     static func update(_ updates: [SessionUpdate]) -> PostgresStatement {
         PostgresStatement(
             """
             UPDATE pop.device_sessions s SET \(countersAreGreatest),
-                last_seen_at = greatest(s.last_seen_at, t.at)
+                last_seen_at = greatest(s.last_seen_at, t.at),
+                ended_at = CASE WHEN s.ended_at IS NOT NULL THEN greatest(s.ended_at, t.at) END
             FROM unnest($1::uuid[], $2::timestamptz[], \(counterArrays(from: 3)))
                 AS t(session_id, at, \(counterColumns))
-            WHERE s.session_id = t.session_id AND s.ended_at IS NULL
+            WHERE s.session_id = t.session_id AND \(isOpenOrLost)
             """,
             [.uuids(updates.map(\.sessionID)), .times(updates.map(\.at))]
                 + counters(updates.map(\.counters)))
@@ -108,7 +110,8 @@ enum SessionWrites {
             ])
     }
 
-    /// Ends open sessions only: the first end that is written stays.
+    /// The first end that is written stays, unless it was a guess: that a node is lost is what others say of
+    /// it, or its next life, while the true end still waits on its disk.
     static func end(_ ends: [SessionEnd]) -> PostgresStatement {
         PostgresStatement(
             """
@@ -117,7 +120,7 @@ enum SessionWrites {
                 \(countersAreGreatest)
             FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], \(counterArrays(from: 4)))
                 AS t(session_id, ended_at, reason, \(counterColumns))
-            WHERE s.session_id = t.session_id AND s.ended_at IS NULL
+            WHERE s.session_id = t.session_id AND \(isOpenOrLost)
             """,
             [
                 .uuids(ends.map(\.sessionID)), .times(ends.map(\.endedAt)),
@@ -141,6 +144,8 @@ enum SessionWrites {
                 .integers(ends.map(\.counters.bytesSent)), .integers(ends.map(\.counters.bytesReceived)),
             ])
     }
+
+    private static let isOpenOrLost = "(s.ended_at IS NULL OR s.end_reason = 'node_lost')"
 
     // MARK: Counters
 

@@ -3,8 +3,9 @@ package protocol StorePort: AnyObject {
     /// Hands over what happened; fire and forget.
     func record(_ event: StoreEvent)
 
-    /// Hands over a session's start; `durable` is called once, after its row is committed. It is not
-    /// called while the database is away: the caller decides how long to wait.
+    /// Hands over a session's start; `durable` is called once, when its row is committed or, while the
+    /// database does not answer, on disk. If the disk fails as well it is called in about the same time. It is
+    /// not called when the store's thread is held up by a disk that hangs: the caller decides how long to wait.
     func startSession(_ record: SessionRecord, durable: @escaping () -> Void)
 
     /// Asks; `answer` is called exactly once, later, on the caller's loop, within the store's bound of time.
@@ -26,10 +27,13 @@ package struct StoreHealth: Sendable, Hashable {
     package var droppedEvents: UInt64
     /// Events that the database refused for good, since the start.
     package var refusedEvents: UInt64
+    /// What waits on disk; nil without an outbox.
+    package var outbox: OutboxHealth?
 
     package init(
         isConnected: Bool = false, failure: String? = nil, waitingEvents: Int = 0,
-        writtenEvents: UInt64 = 0, droppedEvents: UInt64 = 0, refusedEvents: UInt64 = 0
+        writtenEvents: UInt64 = 0, droppedEvents: UInt64 = 0, refusedEvents: UInt64 = 0,
+        outbox: OutboxHealth? = nil
     ) {
         self.isConnected = isConnected
         self.failure = failure
@@ -37,6 +41,25 @@ package struct StoreHealth: Sendable, Hashable {
         self.writtenEvents = writtenEvents
         self.droppedEvents = droppedEvents
         self.refusedEvents = refusedEvents
+        self.outbox = outbox
+    }
+}
+
+/// How the part of the store on the node's own disk does.
+package struct OutboxHealth: Sendable, Hashable {
+    /// Why nothing can be put there right now; events are kept in memory meanwhile. Nil: all is well.
+    package var failure: String?
+    /// Events on disk that wait for the database, those of earlier lives included.
+    package var events: Int
+    package var usedBytes: UInt64
+    /// Events that the database refused for good, kept on disk with the reasons, by earlier lives too.
+    package var setAsideEvents: Int
+
+    package init(failure: String? = nil, events: Int = 0, usedBytes: UInt64 = 0, setAsideEvents: Int = 0) {
+        self.failure = failure
+        self.events = events
+        self.usedBytes = usedBytes
+        self.setAsideEvents = setAsideEvents
     }
 }
 
@@ -52,11 +75,13 @@ package struct StoreConfiguration: Sendable {
     package var retentionDays: Int
     /// Whether pending migrations are applied when the database is first reached.
     package var autoMigrate: Bool
+    /// The file where events wait while the database is away; nil: they wait in memory, and die with it.
+    package var outboxPath: String?
 
     package init(
         databaseURL: String, node: NodeRecord, poolSize: Int = 4,
         flushInterval: Duration = .milliseconds(250), queryTimeout: Duration = .seconds(5),
-        retentionDays: Int = 30, autoMigrate: Bool = true
+        retentionDays: Int = 30, autoMigrate: Bool = true, outboxPath: String? = nil
     ) {
         self.databaseURL = databaseURL
         self.node = node
@@ -65,5 +90,6 @@ package struct StoreConfiguration: Sendable {
         self.queryTimeout = queryTimeout
         self.retentionDays = retentionDays
         self.autoMigrate = autoMigrate
+        self.outboxPath = outboxPath
     }
 }

@@ -28,7 +28,8 @@ final class StoreReader {
         }
         do throws(StoreFailure) {
             let statements = try Self.statements(query)
-            link.submit(statements) { result in
+            link.submit(statements) { [weak link] result in
+                if case .failure(let error) = result, error.isReadOnly { link?.restart() }
                 done(Self.decode(query, result))
             }
         } catch {

@@ -49,11 +49,13 @@ final class StoreThread {
         _ configuration: StoreConfiguration, _ log: Logger, _ commands: Mailbox<StoreCommand>,
         _ replies: Mailbox<StoreReply>
     ) throws(SystemError) {
-        loop = try EventLoop()
+        let loop = try EventLoop()
+        self.loop = loop
         self.replies = replies
         var random = SystemRandom()
-        let node = NodeLife(record: configuration.node, incarnation: SessionID(using: &random))
-        writer = StoreWriter(on: loop, configuration, node, log)
+        let life = NodeLife(id: configuration.node.nodeID, incarnation: SessionID(using: &random))
+        let disk = configuration.outboxPath.map { DiskQueue(path: $0, life: life, log: log, now: loop.now) }
+        writer = StoreWriter(on: loop, configuration, life, disk: disk, log)
         reader = StoreReader(
             on: loop,
             PostgresConfiguration(

@@ -1,4 +1,3 @@
-internal import DequeModule
 internal import Domain
 internal import EventLoop
 internal import Logging
@@ -8,11 +7,12 @@ internal import Postgres
 ///
 ///     waiting for the database -> migrating -> beginning this life -> writing
 ///
-/// A batch that fails for want of a database is written again, whole: its statements are idempotent. A batch
-/// with a value that the database refuses is halved until the one event is found, which is given up and
-/// logged, so that it can't stand in the way of the others.
+/// A batch that fails for want of a database is written again, whole: its statements are idempotent. What the
+/// database does not take in time waits on disk meanwhile (``Backlog``). A batch with a value that the
+/// database refuses is halved until the one event is found, which is set aside with the reason, so that it
+/// can't stand in the way of the others.
 final class StoreWriter {
-    /// Called with what a committed batch's session starts are acknowledged with.
+    /// Called with what session starts are acknowledged with, once they are durable.
     var committed: (([UInt64]) -> Void)?
     /// Called with what the database told of devices whose sessions started, before their acknowledgement.
     var learned: (([DeviceFirstSeen]) -> Void)?
@@ -21,22 +21,24 @@ final class StoreWriter {
 
     private let loop: EventLoop
     private let configuration: StoreConfiguration
-    private let node: NodeLife
+    private let life: NodeLife
     private let log: Logger
     private let link: PostgresLink
-    private var queue: WriteQueue
-    /// Batches that were tried and go before all that waits.
-    private var retries = Deque<WriteBatch>()
+    private let backlog: Backlog
+    private let disk: DiskQueue?
     private var phase = Phase.waiting
-    private var isWriting = false
-    private var oldestWaiting: Instant?
+    private var writingSince: Instant?
+    private var batchEvents = StoreWriter.maximumBatchEvents
     private var nodeState = NodeState.active
     private var flushTimer: LoopTimer?
+    private var spillTimer: LoopTimer?
     private var pauseTimer: LoopTimer?
     private var leaseTimer: LoopTimer?
     private var upkeepTimer: LoopTimer?
     private var migration: MigrationRun?
     private var consecutiveFailures = 0
+    /// Why the last batch was not written; nil when it was.
+    private var batchFailure: PostgresError?
     private var stopped: (() -> Void)?
     private(set) var health = StoreHealth()
 
@@ -50,6 +52,12 @@ final class StoreWriter {
 
     /// Enough to make a round trip cheap, few enough to be done in well under a second.
     private static let maximumBatchEvents = 2_000
+    /// A database that is so slow that batches run out of time gets smaller ones, but not single events.
+    private static let minimumBatchEvents = 50
+    /// A batch is done in well under a second; while one has no answer for this long, nobody waits for it.
+    private static let stallLimit = Duration.seconds(1)
+    /// For a statement that waits for a lock or a disk; the connection to a server that hangs lasts 5 s more.
+    private static let statementTimeout = Duration.seconds(15)
     private static let leaseInterval = Duration.seconds(2)
     private static let upkeepInterval = Duration.seconds(3_600)
     /// A node that is restarted often drops what has expired, too, once its start is over.
@@ -57,27 +65,33 @@ final class StoreWriter {
     private static let shortestPause = Duration.milliseconds(100)
     private static let longestPause = Duration.seconds(5)
 
+    /// - Parameter disk: nil: what can't be written waits in memory alone.
     init(
-        on loop: EventLoop, _ configuration: StoreConfiguration, _ node: NodeLife, _ log: Logger,
-        queueCapacity: Int = WriteQueue.defaultCapacity
+        on loop: EventLoop, _ configuration: StoreConfiguration, _ life: NodeLife, disk: DiskQueue?,
+        _ log: Logger, queueCapacity: Int = WriteQueue.defaultCapacity
     ) {
         self.loop = loop
         self.configuration = configuration
-        self.node = node
+        self.life = life
         self.log = log
-        queue = WriteQueue(capacity: queueCapacity)
+        self.disk = disk
+        backlog = Backlog(life: life, disk: disk, memoryCapacity: queueCapacity, now: SystemClock.now)
         link = PostgresLink(
             on: loop,
             PostgresConfiguration(
-                connectionString: configuration.databaseURL, applicationName: "pop-node writer"))
+                connectionString: configuration.databaseURL, applicationName: "pop-node writer",
+                statementTimeout: Self.statementTimeout,
+                answerTimeout: Self.statementTimeout + .seconds(5)))
         link.opened = { [weak self] in self?.linkOpened() }
         link.lost = { [weak self] error in self?.linkLost(error) }
         link.noticed = { [weak self] text in self?.log.info("database notice", metadata: ["text": "\(text)"])
         }
         flushTimer = loop.makeTimer { [weak self] in self?.pump() }
+        spillTimer = loop.makeTimer { [weak self] in self?.spill() }
         pauseTimer = loop.makeTimer { [weak self] in self?.resume() }
         leaseTimer = loop.makeTimer { [weak self] in self?.renewLease() }
         upkeepTimer = loop.makeTimer { [weak self] in self?.maintainPartitions() }
+        noteHealth()
     }
 
     /// Whether the schema is there and this life has begun: before, queries have nothing to ask.
@@ -85,6 +99,7 @@ final class StoreWriter {
 
     func open() {
         link.open()
+        armSpill()
     }
 
     // MARK: What comes in
@@ -95,39 +110,64 @@ final class StoreWriter {
             if phase == .writing { renewLease() }
             return
         }
-        if oldestWaiting == nil { oldestWaiting = loop.now }
-        let droppedBefore = queue.droppedCount
-        queue.append(event)
-        if queue.droppedCount > droppedBefore {
+        let droppedBefore = backlog.droppedCount
+        backlog.append(event, now: loop.now)
+        if backlog.droppedCount > droppedBefore {
             log.warning(
                 "no room for events while the database is away: the less important ones are dropped",
-                metadata: ["dropped_total": "\(queue.droppedCount)"])
+                metadata: ["dropped_total": "\(backlog.droppedCount)"])
         }
         noteHealth()
         pump()
+        armSpill()
     }
 
-    /// Writes what waits, says that the node is down, and calls `done`; not later than `patience`.
+    /// Writes what waits, says that the node is down, and calls `done`; not later than `patience`. What the
+    /// database does not take by then, or can't take now, is left on disk for the next life.
     func stop(within patience: Duration, _ done: @escaping () -> Void) {
         stopped = done
         nodeState = .down
         let deadline = loop.makeTimer { [weak self] in self?.finish() }
         deadline.arm(at: loop.now + patience)
+        proceedStopping()
         pump()
+    }
+
+    /// Ends without waiting for the database where waiting can't help and the disk has everything.
+    private func proceedStopping() {
+        guard stopped != nil, isAway || backlog.hasMoreOnDisk else { return }
+        spillAll()
+        guard backlog.memoryCount == 0 else { return }
+        if isAway { finish() } else { sayDown() }
+    }
+
+    private func sayDown() {
+        guard stopped != nil, writingSince == nil else { return }
+        writingSince = loop.now
+        link.submit([NodeWrites.renewLease(life, .down)]) { [weak self] _ in self?.finish() }
     }
 
     private func finish() {
         guard let stopped else { return }
         self.stopped = nil
-        for timer in [flushTimer, pauseTimer, leaseTimer, upkeepTimer] { timer?.cancel() }
-        if !queue.isEmpty || !retries.isEmpty {
-            log.error("events not written at the end", metadata: ["count": "\(waitingCount)"])
+        for timer in [flushTimer, spillTimer, pauseTimer, leaseTimer, upkeepTimer] { timer?.cancel() }
+        spillAll()
+        if backlog.memoryCount > 0 {
+            log.error("events not written at the end", metadata: ["count": "\(backlog.memoryCount)"])
+        } else if backlog.count > 0 {
+            log.notice("events left on disk for the next start", metadata: ["count": "\(backlog.count)"])
         }
         link.close()
         stopped()
     }
 
     // MARK: Connection
+
+    /// Whether nothing is to be expected of the database right now.
+    private var isAway: Bool {
+        if phase != .writing || !link.isReady || pauseTimer?.isArmed == true { return true }
+        return writingSince.map { loop.now - $0 >= Self.stallLimit } ?? false
+    }
 
     private func linkOpened() {
         pauseTimer?.cancel()
@@ -136,7 +176,6 @@ final class StoreWriter {
         switch phase {
         case .writing:
             renewLease()
-            noteHealth(isConnected: true)
             pump()
         case .waiting, .migrating, .beginning:
             prepare()
@@ -148,7 +187,12 @@ final class StoreWriter {
             log.warning("database not reachable", metadata: ["error": "\(error)"])
         }
         if phase == .beginning { phase = .waiting }
-        noteHealth(isConnected: false, failure: error.description)
+        // What made us leave says more than that we left.
+        noteHealth(
+            isConnected: false,
+            failure: error.kind == .closed ? health.failure ?? error.description : error.description)
+        armSpill()
+        proceedStopping()
     }
 
     private func prepare() {
@@ -176,7 +220,7 @@ final class StoreWriter {
         guard link.isReady, phase == .waiting else { return }
         phase = .beginning
         upkeep(NodeWrites.makePartitions)
-        link.submit(NodeWrites.begin(node, nodeState)) { [weak self] result in
+        link.submit(NodeWrites.begin(life, configuration.node, nodeState)) { [weak self] result in
             guard let self else { return }
             switch result {
             case .success:
@@ -199,6 +243,8 @@ final class StoreWriter {
         let pause = min(Self.shortestPause * (1 << min(consecutiveFailures, 10)), Self.longestPause)
         consecutiveFailures += 1
         pauseTimer?.arm(at: loop.now + pause)
+        armSpill()
+        proceedStopping()
     }
 
     private func resume() {
@@ -208,94 +254,120 @@ final class StoreWriter {
 
     // MARK: Writing
 
-    private var waitingCount: Int { queue.count + retries.reduce(0) { $0 + $1.events.count } }
-
     private func pump() {
-        guard !isWriting, pauseTimer?.isArmed != true else { return }
+        guard writingSince == nil, pauseTimer?.isArmed != true else { return }
         guard phase == .writing, link.isReady else { return }
-        if let batch = retries.popFirst() { return write(batch) }
-        guard let oldest = oldestWaiting, !queue.isEmpty else { return finishIfStopping() }
-        let due = oldest + configuration.flushInterval
-        // Somebody waits for a session's start; all that waits beside it goes with it.
-        let isDue =
-            queue.waitingStarts > 0 || queue.count >= Self.maximumBatchEvents || due <= loop.now
-            || stopped != nil
-        guard isDue else {
+        guard !backlog.isEmpty else {
+            if stopped != nil { sayDown() }
+            return
+        }
+        let due = backlog.dueAt(
+            flushInterval: configuration.flushInterval, batchEvents: batchEvents, now: loop.now)
+        guard let due else { return }
+        guard due <= loop.now || stopped != nil else {
             flushTimer?.arm(at: due)
             return
         }
-        let batch = WriteBatch(events: queue.take(Self.maximumBatchEvents))
-        oldestWaiting = queue.isEmpty ? nil : oldest
+        guard let batch = backlog.take(batchEvents, now: loop.now) else { return armSpill() }
         write(batch)
+        armSpill()
     }
 
     private func write(_ batch: WriteBatch) {
-        let statements = batch.statements(for: node)
-        guard !statements.isEmpty else { return pump() }
-        isWriting = true
+        var statements = batch.statements()
+        if batch.life != life {
+            statements += NodeWrites.close(batch.life, before: configuration.node.startedAt)
+        }
+        writingSince = loop.now
         link.submit(statements) { [weak self] result in
             guard let self else { return }
-            isWriting = false
+            writingSince = nil
             switch result {
-            case .success(let results): wrote(batch, results)
-            case .failure(let error): failed(batch, error)
+            case .success(let results): wrote(results)
+            case .failure(let error): failed(error)
             }
+            proceedStopping()
+            pump()
+            armSpill()
         }
     }
 
-    private func wrote(_ batch: WriteBatch, _ results: [PostgresResult]) {
+    private func wrote(_ results: [PostgresResult]) {
+        guard let batch = backlog.confirm(now: loop.now) else { return }
         consecutiveFailures = 0
+        batchFailure = nil
+        batchEvents = min(batchEvents * 2, Self.maximumBatchEvents)
         health.writtenEvents &+= UInt64(batch.events.count)
         if let sightings = try? batch.firstSightings(in: results), !sightings.isEmpty { learned?(sightings) }
-        let acknowledgements = batch.acknowledgements
-        if !acknowledgements.isEmpty { committed?(acknowledgements) }
+        acknowledge(batch.acknowledgements)
         noteHealth(isConnected: true)
-        pump()
     }
 
-    private func failed(_ batch: WriteBatch, _ error: PostgresError) {
+    private func failed(_ error: PostgresError) {
         guard error.isDataError else {
-            retries.prepend(batch)
+            backlog.giveBack(inHalves: false)
+            batchFailure = error
+            if error.isOutOfTime { batchEvents = max(batchEvents / 2, Self.minimumBatchEvents) }
             // A lost connection brings its own pause; anything else would come back at once.
             if link.isReady {
                 log.error("a batch could not be written", metadata: ["error": "\(error)"])
                 fail(error.description)
+                leaveReadOnlyServer(error)
             }
             return
         }
-        if let (first, second) = batch.halves {
-            retries.prepend(second)
-            retries.prepend(first)
+        guard let event = backlog.onlyEvent else { return backlog.giveBack(inHalves: true) }
+        backlog.setAside(reason: error.description, now: loop.now)
+        health.refusedEvents &+= 1
+        log.error(
+            "the database refuses an event: it is set aside",
+            metadata: ["error": "\(error)", "event": "\(event.name)"])
+        // On disk it is kept, if not where it belongs; without a disk it is gone.
+        if disk != nil { acknowledge([event.acknowledgement].compactMap { $0 }) }
+        noteHealth()
+    }
+
+    private func acknowledge(_ numbers: [UInt64]) {
+        if !numbers.isEmpty { committed?(numbers) }
+    }
+
+    /// After a failover the server we are connected to may be a standby: a new connection finds the other one.
+    private func leaveReadOnlyServer(_ error: PostgresError) {
+        if error.isReadOnly { link.restart() }
+    }
+
+    // MARK: To disk
+
+    private func armSpill() {
+        if let due = backlog.spillAt(isAway: isAway) {
+            spillTimer?.arm(at: due)
         } else {
-            health.refusedEvents &+= 1
-            log.error(
-                "the database refuses an event: it is given up",
-                metadata: ["error": "\(error)", "event": "\(batch.events.first.map(Self.kind) ?? "")"])
+            spillTimer?.cancel()
         }
+    }
+
+    private func spill() {
+        acknowledge(backlog.spill(now: loop.now))
+        noteStall()
+        noteHealth()
+        armSpill()
         pump()
     }
 
-    /// What an event is, without what a client or device put into it.
-    private static func kind(_ event: StoreEvent) -> String {
-        switch event {
-        case .sessionStarted(let record, _): "session_started \(record.sessionID)"
-        case .sessionUpdated(let update): "session_updated \(update.sessionID)"
-        case .sessionEnded(let end): "session_ended \(end.sessionID)"
-        case .deviceState(let state): "device_state \(state.sessionID)"
-        case .loadReport(let sample): "load_report \(sample.sessionID)"
-        case .connEnded(let conn): "conn_ended \(conn.connID)"
-        case .nodeState: "node_state"
-        case .nodeSample: "node_sample"
-        case .audited(let record): "audited \(record.auditID)"
-        case .adminTokensUsed: "admin_tokens_used"
-        case .drainChanged(let drain): "drain_changed \(drain.drainID)"
+    private func spillAll() {
+        var before = Int.max
+        while backlog.memoryCount > 0, backlog.memoryCount < before {
+            before = backlog.memoryCount
+            acknowledge(backlog.spill(now: loop.now))
         }
     }
 
-    private func finishIfStopping() {
-        guard stopped != nil else { return }
-        isWriting = true
-        link.submit([NodeWrites.renewLease(node, .down)]) { [weak self] _ in self?.finish() }
+    /// A server that takes a batch and says nothing is as good as away, long before the connection is given up.
+    private func noteStall() {
+        guard let since = writingSince, loop.now - since >= Self.stallLimit, health.isConnected else {
+            return
+        }
+        noteHealth(isConnected: false, failure: "the database does not answer")
     }
 
     // MARK: At intervals
@@ -303,20 +375,34 @@ final class StoreWriter {
     private func renewLease() {
         guard phase == .writing, stopped == nil else { return }
         leaseTimer?.arm(at: loop.now + Self.leaseInterval)
+        noteStall()
         guard link.isReady else { return }
-        link.submit([NodeWrites.renewLease(node, nodeState)]) { [weak self] result in
-            guard let self, phase == .writing, stopped == nil, case .success(let results) = result,
-                let row = results.first?.rows.first, (try? row.boolean("is_renewed")) == false
-            else { return }
-            if (try? row.boolean("is_present")) == true {
-                log.error(
-                    "another process goes by this node's id: give each node its own",
-                    metadata: ["node_id": "\(node.record.nodeID)"])
-            } else {
-                // Someone removed the node's row, or restored an older database: this life begins again.
-                phase = .waiting
-                begin()
+        link.submit([NodeWrites.renewLease(life, nodeState)]) { [weak self] result in
+            guard let self, phase == .writing, stopped == nil else { return }
+            switch result {
+            case .success(let results): renewedLease(results.first?.rows.first)
+            case .failure(let error):
+                guard link.isReady else { return }
+                noteHealth(isConnected: false, failure: error.description)
+                leaveReadOnlyServer(error)
             }
+        }
+    }
+
+    private func renewedLease(_ row: PostgresRow?) {
+        guard let row, (try? row.boolean("is_renewed")) == false else {
+            // A batch that fails says more than a lease that doesn't.
+            if batchFailure == nil, !isAway { noteHealth(isConnected: true) }
+            return
+        }
+        if (try? row.boolean("is_present")) == true {
+            log.error(
+                "another process goes by this node's id: give each node its own",
+                metadata: ["node_id": "\(life.id)"])
+        } else {
+            // Someone removed the node's row, or restored an older database: this life begins again.
+            phase = .waiting
+            begin()
         }
     }
 
@@ -344,8 +430,13 @@ final class StoreWriter {
             health.isConnected = isConnected
             health.failure = isConnected ? nil : failure
         }
-        health.waitingEvents = waitingCount
-        health.droppedEvents = queue.droppedCount
+        health.waitingEvents = backlog.count
+        health.droppedEvents = backlog.droppedCount
+        health.outbox = disk.map { disk in
+            OutboxHealth(
+                failure: disk.failure, events: disk.entryCount, usedBytes: UInt64(max(0, disk.usedBytes)),
+                setAsideEvents: disk.setAsideCount)
+        }
         if health != before { changed?() }
     }
 }

@@ -7,22 +7,33 @@ internal import Postgres
 /// ends, conns, the node, operators' acts. Every statement can be said twice with the effect of once.
 struct WriteBatch {
     let events: [StoreEvent]
+    /// The life in which they happened.
+    let life: NodeLife
+    /// Their places in the outbox, one an event; empty while they are in memory alone.
+    var places: [Int64] = []
+
+    var isOnDisk: Bool { !places.isEmpty }
 
     /// What the starts in here are acknowledged with.
-    var acknowledgements: [UInt64] {
-        events.compactMap { event in
-            if case .sessionStarted(_, let acknowledgement) = event { acknowledgement } else { nil }
-        }
+    var acknowledgements: [UInt64] { events.compactMap(\.acknowledgement) }
+
+    var withoutAcknowledgements: WriteBatch {
+        WriteBatch(events: events.map(\.withoutAcknowledgement), life: life, places: places)
     }
 
     /// The two halves of a batch in which one event is at fault; nil when there is only that one.
     var halves: (WriteBatch, WriteBatch)? {
         guard events.count > 1 else { return nil }
         let middle = events.count / 2
-        return (WriteBatch(events: Array(events[..<middle])), WriteBatch(events: Array(events[middle...])))
+        return (part(..<middle), part(middle...))
     }
 
-    func statements(for node: NodeLife) -> [PostgresStatement] {
+    private func part(_ range: some RangeExpression<Int>) -> WriteBatch {
+        WriteBatch(
+            events: Array(events[range]), life: life, places: isOnDisk ? Array(places[range]) : [])
+    }
+
+    func statements() -> [PostgresStatement] {
         var starts: [SessionRecord] = []
         var updates: [SessionUpdate] = []
         var states: [DeviceState] = []
@@ -51,27 +62,27 @@ struct WriteBatch {
         }
         var statements: [PostgresStatement] = []
         if !starts.isEmpty {
-            statements.append(SessionWrites.insertSessions(starts, node))
-            statements.append(SessionWrites.takeDevices(newest(starts), node))
+            statements.append(SessionWrites.insertSessions(starts, life))
+            statements.append(SessionWrites.takeDevices(newest(starts), life))
         }
-        if !updates.isEmpty { statements.append(SessionWrites.update(updates)) }
-        if !states.isEmpty { statements.append(SessionWrites.setStates(states)) }
+        if !updates.isEmpty { statements.append(SessionWrites.update(greatest(updates))) }
+        if !states.isEmpty { statements.append(SessionWrites.setStates(latest(states))) }
         if !loads.isEmpty {
-            statements.append(LoadWrites.insertLoad(loads, node))
+            statements.append(LoadWrites.insertLoad(loads, life))
             statements.append(LoadWrites.setLatestLoad(latest(loads)))
         }
         if !ends.isEmpty {
             statements.append(SessionWrites.end(ends))
             statements.append(SessionWrites.releaseDevices(ends))
         }
-        if !conns.isEmpty { statements.append(LoadWrites.insertConns(conns, node)) }
+        if !conns.isEmpty { statements.append(LoadWrites.insertConns(conns, life)) }
         if let last = samples.last {
-            statements.append(LoadWrites.insertNodeLoad(samples, node))
-            statements.append(LoadWrites.setNode(last, node))
+            statements.append(LoadWrites.insertNodeLoad(samples, life))
+            statements.append(LoadWrites.setNode(last, life))
         }
-        if !audits.isEmpty { statements.append(AuditStatements.insert(audits, node)) }
+        if !audits.isEmpty { statements.append(AuditStatements.insert(audits, life)) }
         if !uses.isEmpty { statements.append(AdminTokenStatements.noteUses(uses)) }
-        if !drains.isEmpty { statements.append(DrainStatements.write(latest(drains), node)) }
+        if !drains.isEmpty { statements.append(DrainStatements.write(latest(drains), life)) }
         return statements
     }
 
@@ -109,12 +120,56 @@ struct WriteBatch {
         for load in loads { bySession[load.sessionID] = load }
         return bySession.values.sorted { $0.deviceID < $1.deviceID }
     }
+
+    private func latest(_ states: [DeviceState]) -> [DeviceState] {
+        var bySession: [SessionID: DeviceState] = [:]
+        for state in states { bySession[state.sessionID] = state }
+        return bySession.values.sorted { $0.deviceID < $1.deviceID }
+    }
+
+    private func greatest(_ updates: [SessionUpdate]) -> [SessionUpdate] {
+        var bySession: [SessionID: SessionUpdate] = [:]
+        for update in updates {
+            bySession[update.sessionID] =
+                bySession[update.sessionID].map { $0.merged(with: update) } ?? update
+        }
+        return Array(bySession.values)
+    }
+}
+
+extension SessionUpdate {
+    /// Counts only grow.
+    fileprivate func merged(with other: SessionUpdate) -> SessionUpdate {
+        SessionUpdate(
+            sessionID: sessionID, at: max(at, other.at),
+            counters: SessionCounters(
+                bytesSent: max(counters.bytesSent, other.counters.bytesSent),
+                bytesReceived: max(counters.bytesReceived, other.counters.bytesReceived),
+                connsTotal: max(counters.connsTotal, other.counters.connsTotal),
+                resumes: max(counters.resumes, other.counters.resumes),
+                migrations: max(counters.migrations, other.counters.migrations)))
+    }
 }
 
 /// One life of a node: its id alone does not tell a restarted node from its predecessor.
-struct NodeLife {
-    let record: NodeRecord
+struct NodeLife: Sendable, Hashable {
+    let id: NodeID
     let incarnation: SessionID
 
-    var nodeID: PostgresParameter { .text(record.nodeID.description) }
+    var nodeID: PostgresParameter { .text(id.description) }
+
+    /// As the outbox has it.
+    var bytes: [UInt8] { incarnation.bytes + Array(id.description.utf8) }
+
+    init(id: NodeID, incarnation: SessionID) {
+        self.id = id
+        self.incarnation = incarnation
+    }
+
+    init?(bytes: [UInt8]) {
+        guard let incarnation = SessionID(bytes: bytes.prefix(16)),
+            let id = NodeID(String(decoding: bytes.dropFirst(16), as: UTF8.self))
+        else { return nil }
+        self.init(id: id, incarnation: incarnation)
+    }
 }

@@ -1,25 +1,29 @@
 internal import DequeModule
 internal import Domain
+internal import Outbox
 
-/// Events that wait to be written, in the order they happened, within a bound.
+/// Events that wait in memory, in the order they happened, within a bound.
 ///
-/// The newest state of a session takes the place of one that still waits: only the last one matters.
-/// When there is no more room, load samples are thinned out first, then ended conns go, oldest first, then
-/// lines of the audit trail, those of strangers before the others; what says that a session or a drain began,
-/// changed or ended always stays.
+/// The newest event of a subject takes the place of one that still waits: only the last one matters. When
+/// there is no more room, events are given up by their rank (``StoreEvent/rank``), the oldest first.
 struct WriteQueue {
-    private var entries = Deque<StoreEvent>()
+    private struct Entry {
+        var event: StoreEvent
+        let since: Instant
+    }
+
+    private var entries = Deque<Entry>()
     /// The place of the first entry, counted since the queue was made.
     private var firstPlace = 0
-    private var statePlaces: [SessionID: Int] = [:]
-    private var updatePlaces: [SessionID: Int] = [:]
-    /// Session starts in the queue: somebody waits for each of them.
-    private(set) var waitingStarts = 0
+    private var places: [EventSubject: Int] = [:]
+    /// When those session starts in the queue came that somebody waits for.
+    private var starts = Deque<Instant>()
     /// Events given up for lack of room.
     private(set) var droppedCount: UInt64 = 0
     private let capacity: Int
 
-    /// About 100 MB of events: an hour of a busy node's conns, or a night of its load samples.
+    /// About 100 MB of events; only without an outbox, or with one that fails, does the queue ever hold more
+    /// than those of half a second.
     static let defaultCapacity = 200_000
 
     init(capacity: Int = WriteQueue.defaultCapacity) {
@@ -28,102 +32,87 @@ struct WriteQueue {
 
     var count: Int { entries.count }
     var isEmpty: Bool { entries.isEmpty }
+    /// Since when the oldest event waits.
+    var oldest: Instant? { entries.first?.since }
+    /// Since when somebody waits for a session's start.
+    var oldestStart: Instant? { starts.first }
 
-    mutating func append(_ event: StoreEvent) {
-        switch event {
-        case .deviceState(let state):
-            if let place = statePlaces[state.sessionID] {
-                entries[place - firstPlace] = event
+    mutating func append(_ event: StoreEvent, now: Instant) {
+        if let subject = event.subject {
+            if let place = places[subject] {
+                entries[place - firstPlace].event = event
                 return
             }
-            statePlaces[state.sessionID] = firstPlace + entries.count
-        case .sessionUpdated(let update):
-            if let place = updatePlaces[update.sessionID] {
-                entries[place - firstPlace] = event
-                return
-            }
-            updatePlaces[update.sessionID] = firstPlace + entries.count
-        case .sessionStarted:
-            waitingStarts += 1
-        case .sessionEnded, .loadReport, .connEnded, .nodeSample, .nodeState, .audited, .adminTokensUsed,
-            .drainChanged:
-            break
+            places[subject] = firstPlace + entries.count
         }
-        entries.append(event)
+        if event.acknowledgement != nil { starts.append(now) }
+        entries.append(Entry(event: event, since: now))
         if entries.count > capacity { makeRoom() }
+    }
+
+    /// The oldest events, at most `limit`.
+    func first(_ limit: Int) -> [StoreEvent] {
+        entries.prefix(limit).map(\.event)
     }
 
     /// Takes the oldest events, at most `limit`.
     mutating func take(_ limit: Int) -> [StoreEvent] {
-        let count = min(limit, entries.count)
-        let taken = Array(entries.prefix(count))
-        entries.removeFirst(count)
-        firstPlace += count
+        let taken = first(limit)
+        entries.removeFirst(taken.count)
+        firstPlace += taken.count
         for event in taken {
-            switch event {
-            case .deviceState(let state): statePlaces[state.sessionID] = nil
-            case .sessionUpdated(let update): updatePlaces[update.sessionID] = nil
-            case .sessionStarted: waitingStarts -= 1
-            default: break
-            }
+            if let subject = event.subject { places[subject] = nil }
+            if event.acknowledgement != nil { starts.removeFirst() }
         }
         return taken
     }
 
+    /// Takes the numbers with which session starts in the queue are acknowledged; the starts stay.
+    mutating func takeAcknowledgements() -> [UInt64] {
+        guard !starts.isEmpty else { return [] }
+        starts = []
+        var numbers: [UInt64] = []
+        for index in entries.indices {
+            guard let number = entries[index].event.acknowledgement else { continue }
+            numbers.append(number)
+            entries[index].event = entries[index].event.withoutAcknowledgement
+        }
+        return numbers
+    }
+
+    // MARK: Room
+
     /// Goes on until a tenth of the room is free, so that the work is not done again for the next event.
     private mutating func makeRoom() {
-        let target = capacity - capacity / 10
-        var keepsLoad = false
-        var excess = entries.count - target
+        var excess = entries.count - (capacity - capacity / 10)
         // Every second sample first: a series with a coarser step is better than one with a hole.
+        var keepsSample = false
         drop(&excess) { event in
-            guard case .loadReport = event else { return false }
-            keepsLoad.toggle()
-            return keepsLoad
+            guard event.rank == .sample else { return false }
+            keepsSample.toggle()
+            return keepsSample
         }
-        drop(&excess) { event in
-            switch event {
-            case .loadReport, .nodeSample: true
-            default: false
-            }
+        for rank in OutboxEntry.Rank.allCases where rank != .kept {
+            drop(&excess) { $0.rank == rank }
         }
-        drop(&excess) { event in
-            if case .connEnded = event { true } else { false }
+        places.removeAll(keepingCapacity: true)
+        for (offset, entry) in entries.enumerated() {
+            if let subject = entry.event.subject { places[subject] = firstPlace + offset }
         }
-        // Anybody can make lines of the audit trail, by calls that are refused.
-        drop(&excess) { event in
-            if case .audited(let record) = event { record.actor.isEmpty } else { false }
-        }
-        drop(&excess) { event in
-            if case .audited = event { true } else { false }
-        }
-        indexPlaces()
     }
 
     private mutating func drop(_ excess: inout Int, _ isExpendable: (StoreEvent) -> Bool) {
         guard excess > 0 else { return }
-        var kept = Deque<StoreEvent>()
+        var kept = Deque<Entry>()
         kept.reserveCapacity(entries.count)
-        for event in entries {
-            if excess > 0, isExpendable(event) {
+        for entry in entries {
+            if excess > 0, isExpendable(entry.event) {
                 excess -= 1
                 droppedCount += 1
             } else {
-                kept.append(event)
+                kept.append(entry)
             }
         }
         entries = kept
-    }
-
-    private mutating func indexPlaces() {
-        statePlaces.removeAll(keepingCapacity: true)
-        updatePlaces.removeAll(keepingCapacity: true)
-        for (offset, event) in entries.enumerated() {
-            switch event {
-            case .deviceState(let state): statePlaces[state.sessionID] = firstPlace + offset
-            case .sessionUpdated(let update): updatePlaces[update.sessionID] = firstPlace + offset
-            default: break
-            }
-        }
     }
 }

@@ -98,7 +98,7 @@ import Testing
                 let opened = try Outbox(path: copy.path)
                 _ = try opened.read(after: 0, limit: 5_000)
                 _ = try opened.append([OutboxEntry(rank: .kept, payload: [1])], origin: bytes("new"))
-                try opened.remove(1...5_000)
+                try opened.remove([1...5_000])
             } catch {
                 switch error {
                 case .damaged, .failed, .madeByLaterVersion, .full: break

@@ -49,12 +49,12 @@ import Testing
     @Test func entriesStayUntilTheyAreRemovedAndPlacesAreNeverGivenTwice() throws {
         var outbox: Outbox? = try open()
         _ = try outbox?.append(entries(0..<5), origin: [])
-        try outbox?.remove(1...3)
+        try outbox?.remove([1...3])
         outbox = nil
         outbox = try open()
         #expect(outbox?.entryCount == 2)
         #expect(try contents(#require(outbox)) == ["kept 3", "kept 4"])
-        try outbox?.remove(4...5)
+        try outbox?.remove([4...4, 5...9])
         #expect(outbox?.entryCount == 0)
         #expect(outbox?.usedBytes == 0)
         outbox = nil
@@ -71,7 +71,7 @@ import Testing
         _ = try outbox.append([state("a2", "a"), state("a3", "a")], origin: [])
         #expect(try contents(outbox) == ["b1", "kept 0", "a3"])
         #expect(outbox.entryCount == 3)
-        try outbox.remove(1...100)
+        try outbox.remove([1...100])
         #expect(outbox.usedBytes == 0)
     }
 

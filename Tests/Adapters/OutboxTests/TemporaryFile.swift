@@ -1,33 +1,13 @@
 import EventLoop
 import Glibc
+import TestKit
 
-/// A directory below /tmp for one outbox, removed with this value.
+/// Where one outbox stands.
 final class TemporaryFile {
-    let directory: String
-    var path: String { directory + "/outbox.sqlite" }
-
-    init() {
-        directory = "/tmp/pop-test-outbox-\(getpid())-\(SystemRandom().next())"
-        mkdir(directory, 0o700)
-    }
-
-    deinit {
-        for name in names { unlink(directory + "/" + name) }
-        rmdir(directory)
-    }
-
-    var names: [String] {
-        guard let handle = opendir(directory) else { return [] }
-        defer { closedir(handle) }
-        var found: [String] = []
-        while let entry = readdir(handle) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if name != ".", name != ".." { found.append(name) }
-        }
-        return found
-    }
+    private let folder = TemporaryDirectory()
+    var directory: String { folder.path }
+    var path: String { folder.path + "/outbox.sqlite" }
+    var names: [String] { folder.names }
 
     /// Copies the file and its log as they are now, as a loss of power would leave them.
     func copy(to other: TemporaryFile) throws {

@@ -31,7 +31,7 @@ import Testing
         let harness = FleetHarness()
         let control = harness.openControl()
         harness.receive(.registerRequest(RegisterRequest(deviceID: "d")), on: control)
-        #expect(harness.pass(.milliseconds(1_999)).isEmpty)
+        #expect(harness.pass(.milliseconds(4_999)).isEmpty)
         let actions = harness.pass(.milliseconds(1))
         guard case .recordOverdue? = actions.first else {
             Issue.record("\(actions)")

@@ -3,6 +3,7 @@ import EventLoop
 import Logging
 import Postgres
 import TemporaryPostgres
+import TestKit
 
 @testable import Store
 
@@ -14,7 +15,8 @@ final class StoreHarness {
 
     init(
         _ databaseURL: String, nodeID: String = "n1", poolSize: Int = 2,
-        flushInterval: Duration = .milliseconds(20), queryTimeout: Duration = .seconds(5)
+        flushInterval: Duration = .milliseconds(20), queryTimeout: Duration = .seconds(5),
+        outbox: TemporaryDirectory? = nil, outboxPath: String? = nil
     ) throws {
         self.databaseURL = databaseURL
         loop = try EventLoop()
@@ -25,7 +27,8 @@ final class StoreHarness {
             on: loop,
             StoreConfiguration(
                 databaseURL: databaseURL, node: node, poolSize: poolSize, flushInterval: flushInterval,
-                queryTimeout: queryTimeout),
+                queryTimeout: queryTimeout,
+                outboxPath: outboxPath ?? outbox.map { $0.path + "/outbox.sqlite" }),
             log: Logger(label: "store-test") { _ in SwiftLogNoOpLogHandler() })
     }
 
