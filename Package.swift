@@ -295,7 +295,8 @@ let package = Package(
             packages: [logging]),
         tests(
             "Apps", "PopCtlTests",
-            uses: ["Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer", "PopCtl"]),
+            uses: ["Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer", "PopCtl", "popctl"],
+            packages: [arguments]),
         tests(
             "Apps", "PopConformanceTests",
             uses: [

@@ -6,14 +6,14 @@ internal import JSON
 
 struct TokensCommand: ControlNoun {
     static let configuration = CommandConfiguration(
-        commandName: "tokens", abstract: "Admin tokens, by which programs and people use the API.",
+        noun: "tokens", abstract: "Admin tokens, by which programs and people use the API.",
         subcommands: [ListTokens.self, CreateToken.self, RevokeToken.self])
     @OptionGroup var options: ServerOptions
 }
 
 struct ListTokens: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List admin tokens; their values are not known any more.")
+        verb: "tokens list", abstract: "List admin tokens; their values are not known any more.")
     @OptionGroup var list: ListOptions
 
     private static let columns: [Column] = [
@@ -30,7 +30,8 @@ struct ListTokens: ControlVerb {
 
 struct CreateToken: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "create", abstract: "Make an admin token, and print its value alone, this once.",
+        verb: "tokens create", arguments: "<name> --scope <scope>",
+        abstract: "Make an admin token, and print its value alone, this once.",
         discussion: """
             The scopes: read sees everything but users, tokens and the audit trail; operate also drains, \
             disconnects and closes; admin may do all.
@@ -63,7 +64,7 @@ struct CreateToken: ControlVerb {
 
 struct RevokeToken: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "revoke", abstract: "Make an admin token void.")
+        verb: "tokens revoke", arguments: "<token>", abstract: "Make an admin token void.")
     @Argument(help: "The token's id.", completion: .custom(Candidates.tokens)) var token: String
     @OptionGroup var reason: ReasonOption
     @OptionGroup var options: ServerOptions
@@ -78,7 +79,7 @@ struct RevokeToken: ControlVerb {
 
 struct UsersCommand: ControlNoun {
     static let configuration = CommandConfiguration(
-        commandName: "users", abstract: "Ingress users and their limits.",
+        noun: "users", abstract: "Ingress users and their limits.",
         subcommands: [
             ListUsers.self, ShowUser.self, CreateUser.self, UpdateUser.self, DeleteUser.self,
         ])
@@ -86,7 +87,8 @@ struct UsersCommand: ControlNoun {
 }
 
 struct ListUsers: ControlVerb {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List ingress users.")
+    static let configuration = CommandConfiguration(
+        verb: "users list", abstract: "List ingress users.")
     @OptionGroup var list: ListOptions
 
     private static let columns: [Column] = [
@@ -108,7 +110,8 @@ struct UserArgument: ParsableArguments {
 }
 
 struct ShowUser: ControlVerb {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Show one ingress user.")
+    static let configuration = CommandConfiguration(
+        verb: "users show", arguments: "<name>", abstract: "Show one ingress user.")
     @OptionGroup var target: UserArgument
     @OptionGroup var options: ServerOptions
 
@@ -153,7 +156,7 @@ struct UserLimitOptions: ParsableArguments {
 
 struct CreateUser: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "create", abstract: "Make an ingress user.",
+        verb: "users create", arguments: "<name>", abstract: "Make an ingress user.",
         discussion: """
             The password is asked for, or read from a file or standard input; it is never an argument, \
             which other users of the machine could see.
@@ -179,7 +182,7 @@ struct CreateUser: ControlVerb {
 
 struct UpdateUser: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "update", abstract: "Change an ingress user's limits or password.",
+        verb: "users update", arguments: "<name>", abstract: "Change an ingress user's limits or password.",
         discussion: "What is not given stays as it is.")
     @OptionGroup var target: UserArgument
     @Flag(name: .customLong("password"), help: "Ask for a new password.") var asksPassword = false
@@ -207,7 +210,7 @@ struct UpdateUser: ControlVerb {
 
 struct DeleteUser: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "delete", abstract: "Delete an ingress user.")
+        verb: "users delete", arguments: "<name>", abstract: "Delete an ingress user.")
     @OptionGroup var target: UserArgument
     @OptionGroup var reason: ReasonOption
     @OptionGroup var options: ServerOptions

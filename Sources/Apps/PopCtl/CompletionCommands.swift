@@ -18,7 +18,8 @@ enum Shell: String, CaseIterable, ExpressibleByArgument {
 
 struct CompletionsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "completions", abstract: "Print a script that completes popctl's commands in a shell.",
+        verb: "completions", arguments: "bash | zsh | fish",
+        abstract: "Print a script that completes popctl's commands in a shell.",
         discussion: """
             Ids of nodes, devices, conns, tokens and users are completed by asking the API.
 
@@ -36,10 +37,12 @@ struct CompletionsCommand: ParsableCommand {
 
 /// Names that the API knows, for a shell that completes a word.
 ///
-/// A shell waits for this: one page, asked for once, and silence where the API doesn't answer.
+/// A shell waits for this: one page, asked for once, and silence where the API doesn't answer soon.
 enum Candidates {
     /// More would not help to choose.
     private static let most = 200
+    /// Nobody waits longer for a word.
+    private static let patience = Duration.seconds(2)
 
     @Sendable static func nodes(_ words: [String], _ index: Int, _ prefix: String) -> [String] {
         ["self"] + find(["v1", "nodes"], "node_id", words)
@@ -64,30 +67,22 @@ enum Candidates {
     private static func find(
         _ path: [String], _ member: String, _ words: [String], _ query: [(name: String, value: String)] = []
     ) -> [String] {
-        let options = givenOptions(words)
-        let page = query + [(name: "limit", value: String(most))]
-        guard let parsed = try? ServerOptions.parse(options),
-            let client = try? ServerAccess(parsed, ProcessEnvironment.variables).makeClient(),
-            let answer = try? client.call(.get, RequestPath.make(path, page))
+        guard let options = try? ServerOptions.parse(serverOptions(of: words)),
+            let client = try? ServerAccess(options, ProcessEnvironment.variables).makeClient()
         else { return [] }
-        return (answer["items"]?.array ?? []).compactMap { $0[member]?.string }
+        let timer = client.loop.makeTimer { client.isInterrupted = true }
+        timer.arm(at: client.loop.now + patience)
+        let page = query + [(name: "limit", value: String(most))]
+        let answer = try? client.call(.get, RequestPath.make(path, page))
+        return (answer?["items"]?.array ?? []).compactMap { $0[member]?.string }
     }
 
-    private static let serverOptions: Set<String> = [
+    private static let names: Set<String> = [
         "--server", "--token", "--token-file", "--ca-file", "--cert-file", "--cert", "--key-file", "--key",
     ]
 
     /// The options of the line that say where the API is.
-    ///
-    /// Bash breaks words at colons: `http://h:1` arrives as `http`, `:`, `//h`, `:`, `1`.
-    static func givenOptions(_ words: [String]) -> [String] {
-        var options: [String] = []
-        var rest = words[...]
-        while let word = rest.popFirst() {
-            guard serverOptions.contains(word), var value = rest.popFirst() else { continue }
-            while rest.first == ":", rest.count > 1 { value += rest.removeFirst() + rest.removeFirst() }
-            options += [word, value]
-        }
-        return options
+    private static func serverOptions(of words: [String]) -> [String] {
+        zip(words, words.dropFirst()).flatMap { names.contains($0) ? [$0, $1] : [] }
     }
 }

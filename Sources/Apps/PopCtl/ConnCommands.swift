@@ -4,7 +4,7 @@ internal import JSON
 
 struct ConnsCommand: ControlNoun {
     static let configuration = CommandConfiguration(
-        commandName: "conns", abstract: "Live proxied connections.",
+        noun: "conns", abstract: "Live proxied connections.",
         subcommands: [ListConns.self, ShowConn.self, CloseConn.self])
     @OptionGroup var options: ServerOptions
 }
@@ -28,7 +28,7 @@ struct ConnFilterOptions: ParsableArguments {
 
 struct ListConns: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List live conns, the oldest first.")
+        verb: "conns list", abstract: "List live conns, the oldest first.")
     @OptionGroup var list: ListOptions
     @OptionGroup var filter: ConnFilterOptions
 
@@ -49,7 +49,8 @@ struct ListConns: ControlVerb {
 }
 
 struct ShowConn: ControlVerb {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Show one live conn.")
+    static let configuration = CommandConfiguration(
+        verb: "conns show", arguments: "<conn>", abstract: "Show one live conn.")
     @Argument(help: "The conn's id.", completion: .custom(Candidates.conns)) var conn: String
     @OptionGroup var options: ServerOptions
 
@@ -60,7 +61,8 @@ struct ShowConn: ControlVerb {
 
 struct CloseConn: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "close", abstract: "Close conns, by id or all that match a filter.",
+        verb: "conns close", arguments: "<conn> ... | <filters>",
+        abstract: "Close conns, by id or all that match a filter.",
         discussion: """
             Client and target both see a reset.
 

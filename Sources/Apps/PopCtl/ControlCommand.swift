@@ -4,6 +4,7 @@ package import ArgumentParser
 package struct ControlCommand: ParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "popctl", abstract: "Operates POP nodes over their admin API.",
+        usage: "popctl [<options>] <noun> <verb> [<arguments>] [<options>]",
         discussion: """
             Give the API's address in POP_SERVER and an admin token in POP_TOKEN. Tables show the columns \
             that the terminal has room for; written to a file or a pipe they show all. With -o json \
@@ -48,4 +49,22 @@ extension ControlCommand: ControlNoun {}
 protocol ControlVerb: ParsableCommand {
     var options: ServerOptions { get }
     func perform(_ session: ControlSession) throws
+}
+
+/// Usage lines that show what is particular: the options that all commands take would bury it.
+extension CommandConfiguration {
+    init(noun: String, abstract: String, subcommands: [any ParsableCommand.Type]) {
+        self.init(
+            commandName: noun, abstract: abstract, usage: "popctl \(noun) <verb> [<arguments>] [<options>]",
+            subcommands: subcommands)
+    }
+
+    /// - Parameter verb: with its noun before it, if it has one.
+    init(verb: String, arguments: String = "", abstract: String, discussion: String = "") {
+        let words = verb.split(separator: " ")
+        self.init(
+            commandName: words.last.map(String.init), abstract: abstract,
+            usage: "popctl \(verb)" + (arguments.isEmpty ? "" : " " + arguments) + " [<options>]",
+            discussion: discussion)
+    }
 }

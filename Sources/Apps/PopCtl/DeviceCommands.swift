@@ -4,7 +4,7 @@ internal import JSON
 
 struct DevicesCommand: ControlNoun {
     static let configuration = CommandConfiguration(
-        commandName: "devices", abstract: "Devices, their sessions and their tokens.",
+        noun: "devices", abstract: "Devices, their sessions and their tokens.",
         subcommands: [
             ListDevices.self, ShowDevice.self, ShowDeviceLoad.self, DisconnectDevice.self,
             EnableDevice.self, DisableDevice.self, EnrollDevice.self, RevokeDevice.self,
@@ -16,7 +16,7 @@ struct DevicesCommand: ControlNoun {
 
 struct ListDevices: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List devices.",
+        verb: "devices list", abstract: "List devices.",
         discussion: """
             EXAMPLES:
               popctl devices list --status online --tag mobile --tag 5g
@@ -51,7 +51,8 @@ struct ListDevices: ControlVerb {
 }
 
 struct ShowDevice: ControlVerb {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Show one device.")
+    static let configuration = CommandConfiguration(
+        verb: "devices show", arguments: "<device>", abstract: "Show one device.")
     @OptionGroup var target: DeviceArgument
     @OptionGroup var options: ServerOptions
 
@@ -62,7 +63,7 @@ struct ShowDevice: ControlVerb {
 
 struct ShowDeviceLoad: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "load", abstract: "Show a device's load over time.",
+        verb: "devices load", arguments: "<device>", abstract: "Show a device's load over time.",
         discussion: """
             EXAMPLES:
               popctl devices load dev-1 --from 6h --step 5m
@@ -102,7 +103,8 @@ struct ShowDeviceLoad: ControlVerb {
 
 struct DisconnectDevice: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "disconnect", abstract: "End a device's session; the device comes back by itself.")
+        verb: "devices disconnect", arguments: "<device>",
+        abstract: "End a device's session; the device comes back by itself.")
     @OptionGroup var target: DeviceArgument
     @OptionGroup var reason: ReasonOption
     @OptionGroup var wait: WaitOptions
@@ -121,7 +123,7 @@ struct DisconnectDevice: ControlVerb {
 
 struct EnableDevice: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "enable", abstract: "Let a device connect again.")
+        verb: "devices enable", arguments: "<device>", abstract: "Let a device connect again.")
     @OptionGroup var target: DeviceArgument
     @OptionGroup var reason: ReasonOption
     @OptionGroup var options: ServerOptions
@@ -135,7 +137,7 @@ struct EnableDevice: ControlVerb {
 
 struct DisableDevice: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "disable", abstract: "Disconnect a device and keep it out.")
+        verb: "devices disable", arguments: "<device>", abstract: "Disconnect a device and keep it out.")
     @OptionGroup var target: DeviceArgument
     @OptionGroup var reason: ReasonOption
     @OptionGroup var wait: WaitOptions
@@ -155,7 +157,8 @@ struct DisableDevice: ControlVerb {
 
 struct EnrollDevice: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "enroll", abstract: "Make a device's token, and print it alone, this once.",
+        verb: "devices enroll", arguments: "<device>",
+        abstract: "Make a device's token, and print it alone, this once.",
         discussion: """
             A token that the device had before is replaced. The token is shown by no other command.
 
@@ -175,7 +178,8 @@ struct EnrollDevice: ControlVerb {
 
 struct RevokeDevice: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "revoke", abstract: "Take a device's token away and disconnect it.")
+        verb: "devices revoke", arguments: "<device>",
+        abstract: "Take a device's token away and disconnect it.")
     @OptionGroup var target: DeviceArgument
     @OptionGroup var reason: ReasonOption
     @OptionGroup var wait: WaitOptions

@@ -6,11 +6,11 @@ internal import JSON
 
 struct EventsCommand: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "events", abstract: "Show what happens in the cluster as it happens.",
+        verb: "events", abstract: "Show what happens in the cluster as it happens.",
         discussion: """
             One line an event: time, type, node, and what it is about; with -o json one object a line, \
             {"id", "type", "data"}. A stream that breaks off is taken up where it broke; an event gap \
-            says that some were lost. Ctrl-C ends it, with exit code 0.
+            says that some can't be told any more. Ctrl-C ends it, with exit code 0.
 
             TYPES:
               device.online, device.offline, conn.opened, conn.closed, node.state, drain.progress
@@ -36,13 +36,17 @@ struct EventsCommand: ControlVerb {
 
     mutating func validate() throws {
         guard limit ?? 1 >= 1 else { throw ValidationError("--limit must be at least 1") }
+        if let unknown = wanted.first(where: { !EventLine.types.contains($0) }) {
+            throw ValidationError("there is no type \(unknown): " + EventLine.types.joined(separator: ", "))
+        }
         guard after?.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) ?? true else {
             throw ValidationError("--after must be the id of an event")
         }
     }
 
+    private var wanted: [String] { types.flatMap { $0.split(separator: ",") }.map(String.init) }
+
     func perform(_ session: ControlSession) throws {
-        let wanted = types.flatMap { $0.split(separator: ",") }.map(String.init)
         let follower = EventFollower(session, types: wanted, after: after, limit: limit)
         do {
             try session.interruptibly { () throws(APIError) in try follower.follow() }

@@ -2,14 +2,14 @@ internal import ArgumentParser
 
 struct SessionsCommand: ControlNoun {
     static let configuration = CommandConfiguration(
-        commandName: "sessions", abstract: "Sessions of devices, past and present.",
+        noun: "sessions", abstract: "Sessions of devices, past and present.",
         subcommands: [ListSessions.self])
     @OptionGroup var options: ServerOptions
 }
 
 struct ListSessions: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List sessions, the newest first.",
+        verb: "sessions list", abstract: "List sessions, the newest first.",
         discussion: """
             EXAMPLES:
               popctl sessions list --device dev-1 --from 1d
@@ -48,13 +48,13 @@ struct ListSessions: ControlVerb {
 
 struct AuditCommand: ControlNoun {
     static let configuration = CommandConfiguration(
-        commandName: "audit", abstract: "Who has changed what.", subcommands: [ListAudit.self])
+        noun: "audit", abstract: "Who has changed what.", subcommands: [ListAudit.self])
     @OptionGroup var options: ServerOptions
 }
 
 struct ListAudit: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List calls that changed something or were refused, the newest first.")
+        verb: "audit list", abstract: "List calls that changed something or were refused, the newest first.")
     @OptionGroup var list: ListOptions
 
     private static let columns: [Column] = [

@@ -4,7 +4,7 @@ internal import JSON
 
 struct NodesCommand: ControlNoun {
     static let configuration = CommandConfiguration(
-        commandName: "nodes", abstract: "Nodes, and taking them out of service.",
+        noun: "nodes", abstract: "Nodes, and taking them out of service.",
         subcommands: [
             ListNodes.self, ShowNode.self, CordonNode.self, UncordonNode.self, DrainNode.self,
             UndrainNode.self,
@@ -14,7 +14,7 @@ struct NodesCommand: ControlNoun {
 
 struct ListNodes: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List the nodes of the cluster.")
+        verb: "nodes list", abstract: "List the nodes of the cluster.")
     @OptionGroup var list: ListOptions
 
     static let columns: [Column] = [
@@ -34,7 +34,8 @@ struct ListNodes: ControlVerb {
 }
 
 struct ShowNode: ControlVerb {
-    static let configuration = CommandConfiguration(commandName: "show", abstract: "Show one node.")
+    static let configuration = CommandConfiguration(
+        verb: "nodes show", arguments: "<node>", abstract: "Show one node.")
     @OptionGroup var target: NodeArgument
     @OptionGroup var options: ServerOptions
 
@@ -45,7 +46,7 @@ struct ShowNode: ControlVerb {
 
 struct CordonNode: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "cordon", abstract: "Place no new devices and conns on a node.",
+        verb: "nodes cordon", arguments: "<node>", abstract: "Place no new devices and conns on a node.",
         discussion: "What is on the node stays there untouched; nodes drain moves it away.")
     @OptionGroup var target: NodeArgument
     @OptionGroup var reason: ReasonOption
@@ -59,7 +60,7 @@ struct CordonNode: ControlVerb {
 
 struct UncordonNode: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "uncordon", abstract: "Place devices and conns on a node again.")
+        verb: "nodes uncordon", arguments: "<node>", abstract: "Place devices and conns on a node again.")
     @OptionGroup var target: NodeArgument
     @OptionGroup var reason: ReasonOption
     @OptionGroup var options: ServerOptions
@@ -84,7 +85,8 @@ extension ControlSession {
 
 struct DrainNode: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "drain", abstract: "Send a node's devices away and take no new ones.",
+        verb: "nodes drain", arguments: "<node>",
+        abstract: "Send a node's devices away and take no new ones.",
         discussion: """
             Devices are told to move, so many a second, and register elsewhere before they leave; their \
             conns end in peace until the deadline. What is left then is cut, or held with --on-deadline \
@@ -151,7 +153,7 @@ struct DrainNode: ControlVerb {
 
 struct UndrainNode: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "undrain", abstract: "Cancel a drain and take devices again.",
+        verb: "nodes undrain", arguments: "<node>", abstract: "Cancel a drain and take devices again.",
         discussion: "Devices that have been told to move may still leave.")
     @OptionGroup var target: NodeArgument
 
@@ -189,14 +191,14 @@ extension ControlSession {
 
 struct DrainsCommand: ControlNoun {
     static let configuration = CommandConfiguration(
-        commandName: "drains", abstract: "Drains, past and under way.",
+        noun: "drains", abstract: "Drains, past and under way.",
         subcommands: [ListDrains.self, ShowDrain.self])
     @OptionGroup var options: ServerOptions
 }
 
 struct ListDrains: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List the cluster's drains, the newest first.")
+        verb: "drains list", abstract: "List the cluster's drains, the newest first.")
     @OptionGroup var list: ListOptions
 
     private static let columns: [Column] = [
@@ -215,7 +217,7 @@ struct ListDrains: ControlVerb {
 
 struct ShowDrain: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "show", abstract: "Show a node's drain, or follow it with --wait.")
+        verb: "drains show", arguments: "<node>", abstract: "Show a node's drain, or follow it with --wait.")
     @OptionGroup var target: NodeArgument
     @OptionGroup var wait: WaitOptions
     @OptionGroup var options: ServerOptions

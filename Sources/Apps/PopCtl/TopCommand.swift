@@ -5,7 +5,8 @@ internal import JSON
 
 struct TopCommand: ControlVerb {
     static let configuration = CommandConfiguration(
-        commandName: "top", abstract: "Watch the busiest nodes, devices or conns.",
+        verb: "top", arguments: "[nodes | devices | conns]",
+        abstract: "Watch the busiest nodes, devices or conns.",
         discussion: """
             On a terminal: n, d and c choose what is watched, s what stands at the top, r turns the order, \
             space looks at once, q or Ctrl-C ends with exit code 0. Elsewhere, and with --once, the \

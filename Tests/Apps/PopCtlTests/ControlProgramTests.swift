@@ -55,6 +55,8 @@ struct ControlProgramTests {
         ["users", "update", "x"], ["users", "create", "x", "--bytes-quota", "10XB"],
         ["users", "create", "x"],
         ["users", "create", "x", "--password-file", "f", "--password-stdin"], ["completions", "tcsh"],
+        ["events", "--types", "device.online,odd"], ["events", "--limit", "0"], ["events", "--after", "a b"],
+        ["top", "users"], ["top", "--interval", "0s"], ["top", "--sort", "size"], ["top", "--limit", "0"],
         [], ["nodes"], ["tokens"],
     ])
     func wrongUsageIs64(arguments: [String]) {

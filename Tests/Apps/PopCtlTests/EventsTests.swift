@@ -25,7 +25,7 @@ struct EventsTests {
         let server = try StandIn { _ in .stream(": hello\n\n", Self.offline, Self.closed + odd, ending: .open)
         }
         let run = server.run([
-            "events", "--types", "device.offline,conn.closed", "--types", "odd.event", "--after", "9",
+            "events", "--types", "device.offline,conn.closed", "--types", "node.state", "--after", "9",
             "--limit", "4",
         ])
         #expect(run.code == 0)
@@ -39,7 +39,7 @@ struct EventsTests {
                 odd.event  text
 
                 """)
-        #expect(server.lines == ["GET /v1/events?types=device.offline%2Cconn.closed%2Codd.event"])
+        #expect(server.lines == ["GET /v1/events?types=device.offline%2Cconn.closed%2Cnode.state"])
         #expect(server.requests[0].fields["last-event-id"] == "9")
         #expect(server.requests[0].fields["accept"] == "text/event-stream")
     }
