@@ -173,7 +173,7 @@ let package = Package(
         service(
             "AdminAPI",
             uses: [
-                "Domain", "EventLoop", "Observability", "HTTP1", "HTTPServer", "JSON", "Store",
+                "Domain", "EventLoop", "Observability", "TLS", "HTTP1", "HTTPServer", "JSON", "Store",
                 "Fleet", "DeviceProtocol", "Console",
             ],
             packages: [logging, deques]),
@@ -282,8 +282,8 @@ let package = Package(
         tests(
             "Services", "AdminAPITests",
             uses: [
-                "Domain", "EventLoop", "Observability", "HTTP1", "HTTPServer", "JSON", "Store", "Fleet",
-                "DeviceProtocol", "AdminAPI", "Console", "TestKit",
+                "Domain", "EventLoop", "Observability", "TLS", "HTTP1", "HTTPServer", "JSON", "Store",
+                "Fleet", "DeviceProtocol", "AdminAPI", "Console", "TestKit",
             ],
             packages: [logging]),
         tests(

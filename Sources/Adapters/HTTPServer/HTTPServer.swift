@@ -13,10 +13,21 @@ package protocol HTTPHandler: AnyObject {
     /// The most content that a request with this head may have; above it the server answers 413.
     /// Nil is the server's `HTTPLimits.bodyBytes`.
     func bodyBound(for head: HTTPRequestHead) -> Int?
+
+    /// What the server answers to a request that it refuses by itself; nil is a problem document of its own.
+    ///
+    /// - Parameter head: nil when the fault lies before its end.
+    func refusal(
+        for fault: HTTPFault, of head: HTTPRequestHead?, from peer: SocketAddress
+    ) -> (head: HTTPResponseHead, body: [UInt8])?
 }
 
 extension HTTPHandler {
     package func bodyBound(for head: HTTPRequestHead) -> Int? { nil }
+
+    package func refusal(
+        for fault: HTTPFault, of head: HTTPRequestHead?, from peer: SocketAddress
+    ) -> (head: HTTPResponseHead, body: [UInt8])? { nil }
 }
 
 /// A whole request.

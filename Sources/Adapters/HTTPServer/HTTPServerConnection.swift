@@ -173,14 +173,16 @@ final class HTTPServerConnection: ByteStreamHandler {
 
     private func refuse(_ fault: HTTPFault) {
         server.statistics.faults.note(fault)
+        let answer =
+            server.handler.refusal(for: fault, of: head, from: peerAddress)
+            ?? HTTPServer.problem(fault.status, code: fault.code, detail: fault.explanation)
         head = nil
         body = []
         waiting = []
         let exchange = HTTPExchange(
             request: ResponseEncoder.Request(), maySwitch: false, keepsAlive: false, connection: self)
         exchanges.append(exchange)
-        let problem = HTTPServer.problem(fault.status, code: fault.code, detail: fault.explanation)
-        respond(exchange, problem.head, problem.body)
+        respond(exchange, answer.head, answer.body)
     }
 
     /// Goes on with what had to wait, as far as it can now.

@@ -15,12 +15,13 @@ final class NodeAdminBackend: AdminBackend {
     private let plane: DevicePlane
     private let store: StoreClient
     private let known: KnownDevices
+    private let admissions: DeviceAdmissions
     private let registry: MetricRegistry
     private let machine = MachineLoad()
 
     init(
         _ record: NodeRecord, on loop: EventLoop, plane: DevicePlane, store: StoreClient, known: KnownDevices,
-        registry: MetricRegistry
+        admissions: DeviceAdmissions, registry: MetricRegistry
     ) {
         nodeID = record.nodeID
         self.record = record
@@ -28,6 +29,7 @@ final class NodeAdminBackend: AdminBackend {
         self.plane = plane
         self.store = store
         self.known = known
+        self.admissions = admissions
         self.registry = registry
     }
 
@@ -109,6 +111,9 @@ final class NodeAdminBackend: AdminBackend {
     func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void) {
         store.ask(query, answer: answer)
     }
+
+    func record(_ event: StoreEvent) { store.record(event) }
+    func apply(_ admission: Admission) { admissions.apply(admission) }
 
     func session(of device: DeviceID) -> SessionSnapshot? { plane.session(of: device) }
     func firstSeen(_ device: DeviceID) -> WallTime? { known.firstSeen(device) }

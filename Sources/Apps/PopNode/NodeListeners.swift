@@ -16,6 +16,7 @@ final class NodeListeners {
     private let admin: HTTPServer
     private let api: AdminAPI
     private let backend: NodeAdminBackend
+    private let watch: RevisionWatch
     private let configuration: NodeConfiguration
 
     init(
@@ -24,22 +25,31 @@ final class NodeListeners {
         metrics: MetricRegistry
     ) throws {
         self.configuration = configuration
+        let deviceTokens =
+            configuration.device.authentication == .token
+            ? TokenAuthenticator(store: store, plane: plane) : nil
         control = try ControlListener(
             on: loop, bind: SocketAddress(ip: configuration.device.bind, port: configuration.device.wssPort),
             tls: try Self.deviceContext(configuration, certificates), plane: plane,
-            authenticator: Self.deviceAuthenticator(configuration, store),
+            authenticator: deviceTokens ?? Self.deviceAuthenticator(configuration),
             logger: Logger(label: "devices"))
         deviceAddress = control.address
+        let admissions = DeviceAdmissions(store: store, plane: plane, tokens: deviceTokens)
         backend = NodeAdminBackend(
-            record, on: loop, plane: plane, store: store, known: known, registry: metrics)
-        let token = try configuration.admin.bootstrapToken ?? files.adminToken()
-        api = AdminAPI(
+            record, on: loop, plane: plane, store: store, known: known, admissions: admissions,
+            registry: metrics)
+        let api = AdminAPI(
             on: loop,
             configuration: AdminAPIConfiguration(
-                authenticator: AdminAuthenticator(tokens: [
-                    AdminToken(value: token, principal: AdminPrincipal(name: "bootstrap", scope: .admin))
-                ]), isMetricsPublic: configuration.admin.isMetricsPublic),
+                authenticator: AdminAuthenticator(
+                    bootstrapToken: try configuration.admin.bootstrapToken ?? files.adminToken()),
+                isMetricsPublic: configuration.admin.isMetricsPublic),
             backend: backend, logger: Logger(label: "admin"))
+        self.api = api
+        watch = RevisionWatch(on: loop, store: store) { [weak api] revisions in
+            api?.noticed(tokenRevision: revisions.adminTokens)
+            admissions.noticed(revisions.admissions)
+        }
         admin = HTTPServer(on: loop, tls: try Self.adminContext(configuration, certificates), handler: api)
         adminAddress = try admin.listen(
             SocketAddress(ip: configuration.admin.bind, port: configuration.admin.port))
@@ -70,7 +80,10 @@ final class NodeListeners {
     /// Answers what has been asked and ends the admin API.
     func finish(_ finished: @escaping () -> Void) {
         api.events.close()
-        admin.stop(finished: finished)
+        admin.stop { [api] in
+            api.stop()
+            finished()
+        }
     }
 
     private static func deviceContext(
@@ -93,13 +106,11 @@ final class NodeListeners {
             applicationProtocols: ["http/1.1"])
     }
 
+    /// Of devices that don't come with tokens.
     private static func deviceAuthenticator(
-        _ configuration: NodeConfiguration, _ store: StoreClient
+        _ configuration: NodeConfiguration
     ) -> any DeviceAuthenticator {
-        switch configuration.device.authentication {
-        case .none: OpenDeviceAuthenticator()
-        case .mtls: CertificateDeviceAuthenticator()
-        case .token: TokenAuthenticator(store: store)
-        }
+        configuration.device.authentication == .mtls
+            ? CertificateDeviceAuthenticator() : OpenDeviceAuthenticator()
     }
 }

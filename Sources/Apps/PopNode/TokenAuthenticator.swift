@@ -13,10 +13,28 @@ final class TokenAuthenticator: DeviceAuthenticator {
     private static let rememberedTokens = 100_000
 
     private let store: any StorePort
+    private let plane: DevicePlane
     private var checked: [[UInt8]: DeviceID] = [:]
+    private var hashes: [DeviceID: [UInt8]] = [:]
 
-    init(store: any StorePort) {
+    init(store: any StorePort, plane: DevicePlane) {
         self.store = store
+        self.plane = plane
+    }
+
+    /// The device's token is checked anew when it is shown next.
+    func forget(_ device: DeviceID) {
+        if let hash = hashes.removeValue(forKey: device) { checked[hash] = nil }
+    }
+
+    private func remember(_ hash: [UInt8], of device: DeviceID) {
+        if checked.count >= Self.rememberedTokens {
+            checked.removeAll()
+            hashes.removeAll()
+        }
+        forget(device)
+        checked[hash] = device
+        hashes[device] = hash
     }
 
     func authenticate(
@@ -35,12 +53,14 @@ final class TokenAuthenticator: DeviceAuthenticator {
     ) -> DeviceAdmission {
         switch result {
         case .success(.deviceOfToken(let holder?)) where holder.enabled:
-            if checked.count >= Self.rememberedTokens { checked.removeAll() }
-            checked[hash] = holder.deviceID
+            remember(hash, of: holder.deviceID)
             return .admitted(holder.deviceID)
-        case .success:
-            checked[hash] = nil
-            return .refused
+        case .success(let answer):
+            if let device = checked[hash] { forget(device) }
+            // A device that is kept out is told so when it registers (4003), and waits.
+            guard case .deviceOfToken(let holder?) = answer, plane.disabledDevices.contains(holder.deviceID)
+            else { return .refused }
+            return .admitted(holder.deviceID)
         case .failure(.unavailable):
             return checked[hash].map { .admitted($0) } ?? .unavailable(retryAfter: Self.retryAfter)
         case .failure:

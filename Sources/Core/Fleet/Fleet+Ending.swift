@@ -58,8 +58,11 @@ extension Fleet {
         }
     }
 
-    /// Ends a device's session because its token is no longer good.
+    /// Ends a device's session because its token is no longer good, and what is about to be one.
     package mutating func revoke(_ device: DeviceID, at moment: Moment) {
+        for id in registrationDeadlines.ids where controls[id]?.identity == device {
+            drop(id, .forbidden, "the device's token is revoked")
+        }
         _ = endAll(of: device, .revoked, .forbidden, "the device's token is revoked", at: moment)
     }
 

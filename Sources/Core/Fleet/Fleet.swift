@@ -119,6 +119,9 @@ package struct Fleet: ~Copyable {
         sessions[session]?.data?.connection
     }
 
+    /// Devices that are kept out.
+    package var disabledDevices: Set<DeviceID> { disabled }
+
     // MARK: Bookkeeping
 
     /// Puts a session where it belongs in the order of selection, after anything that may have moved it.

@@ -6,6 +6,8 @@ struct IndexedHeap<ID: Hashable, Key: Comparable> {
 
     var first: (id: ID, key: Key)? { items.first }
     var count: Int { items.count }
+    /// All ids, in no order.
+    var ids: [ID] { items.map(\.id) }
 
     func key(of id: ID) -> Key? {
         positions[id].map { items[$0].key }

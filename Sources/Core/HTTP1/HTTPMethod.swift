@@ -21,6 +21,14 @@ package struct HTTPMethod: Sendable, Hashable, CustomStringConvertible, Expressi
     package static let options = HTTPMethod("OPTIONS")
     package static let connect = HTTPMethod("CONNECT")
     package static let trace = HTTPMethod("TRACE")
+
+    /// Whether it may change something (RFC 9110 section 9.2.1); true for methods that are not known here.
+    package var isUnsafe: Bool {
+        switch self {
+        case .get, .head, .options, .trace: false
+        default: true
+        }
+    }
 }
 
 /// The versions spoken here (RFC 9112 section 2.3); a higher minor version counts as 1.1.

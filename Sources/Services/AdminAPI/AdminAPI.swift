@@ -1,13 +1,13 @@
-internal import Domain
+package import Domain
 package import EventLoop
-internal import HTTP1
+package import HTTP1
 package import HTTPServer
 internal import JSON
 package import Logging
 internal import Store
 
 /// How the admin API behaves.
-package struct AdminAPIConfiguration: Sendable {
+package struct AdminAPIConfiguration {
     package var authenticator: AdminAuthenticator
     /// Whether `/metrics` is answered without a token.
     package var isMetricsPublic: Bool
@@ -19,108 +19,116 @@ package struct AdminAPIConfiguration: Sendable {
 }
 
 /// The admin REST API (contract section 5) as the handler of an ``HTTPServer`` on the control loop.
+///
+/// A request is found its route, let in, read, and then given to the route's handler, which answers at once or
+/// when the store has; whatever becomes of an unsafe one is a line of the audit trail.
 package final class AdminAPI: HTTPHandler {
     let loop: EventLoop
     /// The node behind the API; it outlives the API.
     unowned let backend: any AdminBackend
+    let authenticator: AdminAuthenticator
     /// Whom the drain in force was asked by, and its version for `ETag`.
     var drainActor: String?
     var drainVersion = 0
     var drainPace = 1
-
+    var random = SystemRandom()
+    /// What is known of the copy of the tokens.
+    var tokenCopy = TokenCopy()
+    var useTimer: LoopTimer?
     var figures = AdminFigures()
     /// What `/v1/events` tells; whoever learns that something has happened says it here.
     package let events: AdminEvents
 
-    private let configuration: AdminAPIConfiguration
     private let logger: Logger
     private var table = AdminRouteTable(routes: [])
-
-    /// A longer id says nothing more and would fill the logs (contract section 5).
-    private static let longestRequestID = 128
 
     package init(
         on loop: EventLoop, configuration: AdminAPIConfiguration, backend: any AdminBackend, logger: Logger
     ) {
         self.loop = loop
-        self.configuration = configuration
+        authenticator = configuration.authenticator
         self.backend = backend
         self.logger = logger
         events = AdminEvents(on: loop, nodeID: backend.nodeID, logger: logger)
         table = AdminRouteTable(
             routes: serviceRoutes(isMetricsPublic: configuration.isMetricsPublic) + nodeRoutes + deviceRoutes
-                + connRoutes + eventRoutes + consoleRoutes)
+                + deviceAdmissionRoutes + connRoutes + tokenRoutes + auditRoutes + eventRoutes
+                + consoleRoutes)
+        useTimer = loop.makeTimer { [weak self] in self?.tellUses() }
+        useTimer?.arm(at: loop.now + Self.useInterval)
+    }
+
+    deinit {
+        useTimer?.cancel()
     }
 
     /// Method, path and scope of every route, for the check of `openapi.yaml`.
     package var routes: [AdminRoute] { table.routes }
 
+    /// Puts on record what is only in memory; the store must still be there.
+    package func stop() {
+        useTimer?.cancel()
+        tellUses()
+    }
+
     // MARK: One request
 
     package func handle(_ request: HTTPRequest, _ responder: HTTPResponder) {
-        let requestID = Self.requestID(request.fields["x-request-id"])
-        let started = SystemClock.now
-        let call: AdminCall
-        let route: AdminRoute
-        let faults = AdminFaults()
-        var path: String?
+        let call = AdminCall(
+            request, requestID: Self.requestID(request.fields["x-request-id"]), responder: responder
+        ) { [weak self] call, status in
+            self?.finished(call, status)
+        }
         do throws(AdminProblem) {
-            let parameters: [String: String]
-            (route, parameters) = try find(request)
-            path = route.path
-            let principal = try authenticate(request, route)
+            guard let route = try find(call) else { return }
+            try admit(call, route)
             try checkAccept(request, route)
-            guard let pairs = request.target.queryPairs else { throw .badTarget }
-            let known = route.isSafe ? route.parameters : route.parameters.union(["reason"])
-            let query = AdminQuery(pairs, known: known, faults: faults)
-            let body = try readBody(request, route, faults)
-            call = AdminCall(
-                request: request, requestID: requestID, pathParameters: parameters, query: query, body: body,
-                principal: principal, faults: faults, responder: responder
-            ) { [weak self] status in
-                self?.figures.answered(
-                    request.method, route: route.path, status, after: SystemClock.now - started)
-                self?.finished(request, requestID, principal, status, reason: query.string("reason"))
-            }
+            try read(call, route)
             // What takes no more than a reason has nothing left to read.
             if route.parameters.isEmpty, case .reasonOnly = route.body { try call.validate() }
+            try perform(call, route)
         } catch {
-            let empty = AdminCall(
-                request: request, requestID: requestID, pathParameters: [:],
-                query: AdminQuery([], known: [], faults: faults), body: AdminBody(faults: faults),
-                principal: Self.nobody, faults: faults, responder: responder
-            ) { [weak self, path] status in
-                self?.figures.answered(request.method, route: path, status, after: SystemClock.now - started)
-                self?.finished(request, requestID, Self.nobody, status, reason: nil)
-            }
-            return empty.fail(error)
-        }
-        do throws(AdminProblem) { try route.handle(call) } catch { call.fail(error) }
-    }
-
-    private static let nobody = AdminPrincipal(name: "", scope: .read)
-
-    private func find(_ request: HTTPRequest) throws(AdminProblem) -> (AdminRoute, [String: String]) {
-        guard let segments = request.target.pathSegments else { throw .badTarget }
-        switch table.find(request.method, segments) {
-        case .route(let route, let parameters): return (route, parameters)
-        case .otherMethods(let allowed): throw .methodNotAllowed(allowed)
-        case .nothing: throw .pathNotFound
+            call.fail(error)
         }
     }
 
-    private func authenticate(
-        _ request: HTTPRequest, _ route: AdminRoute
-    ) throws(AdminProblem) -> AdminPrincipal {
-        guard let scope = route.scope else { return Self.nobody }
-        guard let token = AdminAuthenticator.bearerToken(request.fields["authorization"]) else {
+    /// The route of a call; nil when the call is answered already, as OPTIONS is.
+    private func find(_ call: AdminCall) throws(AdminProblem) -> AdminRoute? {
+        let method = call.request.method
+        if call.request.target.form == .asterisk {
+            call.answerNothing(["Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"])
+            return nil
+        }
+        guard let segments = call.request.target.pathSegments else { throw .badTarget }
+        switch table.find(method, segments) {
+        case .route(let route, let parameters):
+            call.route = route
+            call.pathParameters = parameters
+            return route
+        case .otherMethods(let others):
+            let allowed = others + ", OPTIONS"
+            guard method == .options else { throw .methodNotAllowed(allowed) }
+            call.answerNothing(["Allow": allowed])
+            return nil
+        case .nothing:
+            throw .pathNotFound
+        }
+    }
+
+    private func admit(_ call: AdminCall, _ route: AdminRoute) throws(AdminProblem) {
+        guard let scope = route.scope else { return }
+        guard let token = AdminAuthenticator.bearerToken(call.request.fields["authorization"]) else {
             throw .unauthorized
         }
-        guard let principal = configuration.authenticator.principal(presenting: token) else {
-            throw .badToken
+        let verdict = authenticator.authenticate(
+            token, from: call.request.peerAddress.ip, now: loop.now, wall: SystemClock.wall)
+        switch verdict {
+        case .principal(let principal):
+            call.principal = principal
+            guard principal.scope >= scope else { throw .forbidden(scope) }
+        case .unknown: throw .badToken
+        case .heldUp(let wait): throw .tooManyFailures(wait)
         }
-        guard principal.scope >= scope else { throw .forbidden(scope) }
-        return principal
     }
 
     private func checkAccept(_ request: HTTPRequest, _ route: AdminRoute) throws(AdminProblem) {
@@ -141,40 +149,82 @@ package final class AdminAPI: HTTPHandler {
         }
     }
 
-    private func readBody(
-        _ request: HTTPRequest, _ route: AdminRoute, _ faults: AdminFaults
-    ) throws(AdminProblem) -> AdminBody {
-        if route.isSafe { return AdminBody(faults: faults) }
+    private func read(_ call: AdminCall, _ route: AdminRoute) throws(AdminProblem) {
+        guard let pairs = call.request.target.queryPairs else { throw .badTarget }
+        let known = route.isSafe ? route.parameters : route.parameters.union(["reason"])
+        let query = AdminQuery(pairs, known: known, faults: call.faults)
+        call.read(query, try readBody(call, route))
+    }
+
+    private func readBody(_ call: AdminCall, _ route: AdminRoute) throws(AdminProblem) -> AdminBody {
+        let request = call.request
+        if route.isSafe { return AdminBody(faults: call.faults) }
         if request.body.isEmpty {
-            guard case .required = route.body else { return AdminBody(faults: faults) }
+            guard case .required = route.body else { return AdminBody(faults: call.faults) }
             throw AdminProblem(.badRequest, "invalid_json", "A JSON body is needed.")
         }
-        if let type = request.fields["content-type"] {
-            let name = type.prefix { $0 != ";" }.filter { !$0.isWhitespace }.lowercased()
-            guard name == "application/json" else { throw .unsupportedMediaType }
+        guard isJSON(request.fields["content-type"]), !request.fields.contains("content-encoding") else {
+            throw .unsupportedMediaType
         }
-        let body = try AdminBody(parsing: request.body, faults: faults)
+        let body = try AdminBody(parsing: request.body, faults: call.faults)
         if case .reasonOnly = route.body { body.requireOnly(["reason"]) }
         return body
     }
 
+    /// JSON is UTF-8 (RFC 8259 section 8.1); a body that doesn't say what it is counts as JSON.
+    private func isJSON(_ contentType: String?) -> Bool {
+        guard let contentType else { return true }
+        let parts = contentType.lowercased().split(separator: ";", omittingEmptySubsequences: false).map {
+            $0.filter { !$0.isWhitespace && $0 != "\"" }
+        }
+        let charset = parts.dropFirst().first { $0.hasPrefix("charset=") }
+        return parts.first == "application/json" && (charset == nil || charset == "charset=utf-8")
+    }
+
     // MARK: After it
 
-    private func finished(
-        _ request: HTTPRequest, _ requestID: String, _ principal: AdminPrincipal, _ status: HTTPStatus,
-        reason: String?
-    ) {
-        let isUnsafe = request.method != .get && request.method != .head
+    /// What the server refuses by itself looks like any other refusal, and is a line of the audit trail.
+    package func refusal(
+        for fault: HTTPFault, of head: HTTPRequestHead?, from peer: SocketAddress
+    ) -> (head: HTTPResponseHead, body: [UInt8])? {
+        let requestID = Self.requestID(head?.fields["x-request-id"])
+        let answer = AdminProblem(fault.status, fault.code, fault.explanation).answer(requestID: requestID)
+        figures.answered(head?.method ?? "", route: nil, answer.status, after: .zero)
+        if let head, head.method.isUnsafe {
+            audit(
+                head, from: peer, requestID: requestID, principal: principal(of: head, peer), reason: "",
+                answer.status)
+        }
+        return (answer.head(requestID: requestID), answer.body)
+    }
+
+    private func principal(of head: HTTPRequestHead, _ peer: SocketAddress) -> AdminPrincipal? {
+        guard let token = AdminAuthenticator.bearerToken(head.fields["authorization"]) else { return nil }
+        let verdict = authenticator.authenticate(
+            token, from: peer.ip, now: loop.now, wall: SystemClock.wall)
+        guard case .principal(let principal) = verdict else { return nil }
+        return principal
+    }
+
+    private func finished(_ call: AdminCall, _ status: HTTPStatus) {
+        figures.answered(
+            call.request.method, route: call.route?.path, status, after: SystemClock.now - call.startedAt)
+        let isUnsafe = call.request.method.isUnsafe
+        if isUnsafe { audit(call, status) }
         // Probes and readers that find the node unready or its database away would fill the log.
         guard isUnsafe || status == .internalServerError else { return }
+        let request = call.request
         var fields: Logger.Metadata = [
             "method": "\(request.method)", "path": "\(request.target.path)", "status": "\(status)",
-            "request_id": "\(requestID)", "remote_address": "\(request.peerAddress)",
+            "request_id": "\(call.requestID)", "remote_address": "\(request.peerAddress)",
         ]
-        if !principal.name.isEmpty { fields["actor"] = "\(principal.name)" }
-        if let reason { fields["reason"] = "\(reason)" }
+        if !call.actor.isEmpty { fields["actor"] = "\(call.actor)" }
+        if !call.reason.isEmpty { fields["reason"] = "\(call.reason)" }
         logger.info("admin request", metadata: fields)
     }
+
+    /// A longer id says nothing more and would fill the logs (contract section 5).
+    private static let longestRequestID = 128
 
     private static func requestID(_ given: String?) -> String {
         if let given, (1...longestRequestID).contains(given.utf8.count),

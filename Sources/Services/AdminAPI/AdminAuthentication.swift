@@ -1,5 +1,7 @@
-internal import Domain
+package import Domain
 internal import HTTP1
+internal import Store
+internal import TLS
 
 /// What a token may do; each scope includes those before it.
 package enum AdminScope: String, Sendable, Hashable, CaseIterable, Comparable {
@@ -20,43 +22,143 @@ package enum AdminScope: String, Sendable, Hashable, CaseIterable, Comparable {
 
 /// Who asks.
 package struct AdminPrincipal: Sendable, Hashable {
-    /// The name in logs and drains.
+    /// Nil for the bootstrap token, which is no row of the database.
+    package let tokenID: TokenID?
+    /// The token's name, in logs, drains and the audit trail.
     package let name: String
     package let scope: AdminScope
 
-    package init(name: String, scope: AdminScope) {
+    package init(tokenID: TokenID? = nil, name: String, scope: AdminScope) {
+        self.tokenID = tokenID
         self.name = name
         self.scope = scope
     }
+
+    /// Whose Idempotency-Keys its calls' keys are.
+    var keyOwner: String { tokenID?.description ?? "bootstrap" }
 }
 
-/// A token that the API takes.
-package struct AdminToken: Sendable {
-    package let value: String
-    package let principal: AdminPrincipal
-
-    package init(value: String, principal: AdminPrincipal) {
-        self.value = value
-        self.principal = principal
-    }
-}
-
-/// Knows the tokens.
-package struct AdminAuthenticator: Sendable {
-    private let tokens: [AdminToken]
-
-    package init(tokens: [AdminToken]) {
-        self.tokens = tokens
+/// Knows the tokens: the bootstrap token, and a copy of the database's, so that a request is let in without
+/// a question to anybody, with the database away, too.
+///
+/// A token is found by its SHA-256, which is all that is kept of it, and then compared in constant time.
+package final class AdminAuthenticator {
+    package enum Verdict: Sendable, Hashable {
+        case principal(AdminPrincipal)
+        /// No such token, or one that has expired.
+        case unknown
+        /// There were too many wrong ones from this address.
+        case heldUp(Duration)
     }
 
-    /// Who presents `value`; nil for nobody. Takes the same time whichever token it is nearly right for.
-    package func principal(presenting value: [UInt8]) -> AdminPrincipal? {
-        var found: AdminPrincipal?
-        for token in tokens where equalInConstantTime(Array(token.value.utf8), value) {
-            found = token.principal
+    private struct Token {
+        let sha256: [UInt8]
+        let principal: AdminPrincipal
+        let expiresAt: WallTime?
+
+        init(sha256: [UInt8], principal: AdminPrincipal, expiresAt: WallTime?) {
+            self.sha256 = sha256
+            self.principal = principal
+            self.expiresAt = expiresAt
         }
-        return found
+
+        /// Nil for a scope that this version does not know: nobody may do what nobody knows.
+        init?(_ key: AdminTokenKey) {
+            guard let scope = AdminScope(rawValue: key.scope) else { return nil }
+            self.init(
+                sha256: key.sha256,
+                principal: AdminPrincipal(tokenID: key.tokenID, name: key.name, scope: scope),
+                expiresAt: key.expiresAt)
+        }
+
+        func hasExpired(at wall: WallTime) -> Bool { expiresAt.map { $0 <= wall } ?? false }
     }
+
+    /// Operators have a few machines; more addresses than that are remembered in turn.
+    private static let rememberedHomes = 64
+
+    /// A bootstrap token that is shorter, which people have thought of, may be found by guessing.
+    private static let shortestSafeToken = 16
+
+    private let bootstrap: [UInt8]
+    private let canBootstrapBeGuessed: Bool
+    /// From where the bootstrap token was shown with success, the last few.
+    private var homes: [FailureLimiter.Origin] = []
+    private var tokens: [[UInt8]: Token] = [:]
+    private var uses: [TokenID: WallTime] = [:]
+    private var limiter: FailureLimiter
+
+    /// - Parameter bootstrapToken: has the scope admin and never expires.
+    package init(bootstrapToken: String, limiter: FailureLimiter = FailureLimiter()) {
+        bootstrap = Self.digest(Array(bootstrapToken.utf8))
+        canBootstrapBeGuessed = bootstrapToken.utf8.count < Self.shortestSafeToken
+        self.limiter = limiter
+        tokens[bootstrap] = Token(
+            sha256: bootstrap, principal: AdminPrincipal(name: "bootstrap", scope: .admin), expiresAt: nil)
+    }
+
+    static func digest(_ token: [UInt8]) -> [UInt8] { SHA256.digest(token) }
+
+    /// Who shows `value`.
+    ///
+    /// Wrong tokens hold their address up, but not those who share it and are right: what is random and long
+    /// is not found by guessing. Only a short bootstrap token is, so from an address that is held up it is
+    /// taken only if it was shown from there before.
+    func authenticate(
+        _ value: [UInt8], from address: IPAddress, now: Instant, wall: WallTime
+    ) -> Verdict {
+        let origin = FailureLimiter.Origin(address)
+        let sha256 = Self.digest(value)
+        let token = tokens[sha256].flatMap { token in
+            equalInConstantTime(token.sha256, sha256) && !token.hasExpired(at: wall) ? token : nil
+        }
+        let isTrusted = token.map { isSafe($0, at: origin) } ?? false
+        if !isTrusted, let wait = limiter.wait(for: origin, at: now) { return .heldUp(wait) }
+        guard let token else {
+            limiter.failed(origin, at: now)
+            return .unknown
+        }
+        if let id = token.principal.tokenID {
+            uses[id] = wall
+        } else if !isTrusted {
+            homes = homes.suffix(Self.rememberedHomes - 1) + [origin]
+        }
+        return .principal(token.principal)
+    }
+
+    private func isSafe(_ token: Token, at origin: FailureLimiter.Origin) -> Bool {
+        token.principal.tokenID != nil || !canBootstrapBeGuessed || homes.contains(origin)
+    }
+
+    // MARK: The copy
+
+    /// Replaces the copy by what the database has.
+    func load(_ keys: [AdminTokenKey]) {
+        var loaded = tokens.filter { $0.key == bootstrap }
+        for key in keys where key.sha256 != bootstrap { loaded[key.sha256] = Token(key) }
+        tokens = loaded
+    }
+
+    func insert(_ key: AdminTokenKey) {
+        guard key.sha256 != bootstrap else { return }
+        tokens[key.sha256] = Token(key)
+    }
+
+    func remove(_ id: TokenID) {
+        tokens = tokens.filter { $0.value.principal.tokenID != id }
+        uses[id] = nil
+    }
+
+    // MARK: Use
+
+    /// When tokens were last shown since this was last asked.
+    func takeUses() -> [AdminTokenUse] {
+        defer { uses = [:] }
+        return uses.map { AdminTokenUse(tokenID: $0.key, at: $0.value) }
+    }
+
+    /// When the token was last shown, as far as that has not been taken yet.
+    func lastUse(of id: TokenID) -> WallTime? { uses[id] }
 
     /// The token of `Authorization: Bearer TOKEN`; nil for none or another scheme.
     static func bearerToken(_ authorization: String?) -> [UInt8]? {

@@ -20,6 +20,10 @@ package protocol AdminBackend: AnyObject {
 
     /// Asks the database; `answer` is called exactly once, later, on the same loop.
     func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void)
+    /// Puts on record what happened; nothing is lost while the database is away.
+    func record(_ event: StoreEvent)
+    /// Acts upon a change of who may come in that this node has made.
+    func apply(_ admission: Admission)
 
     /// The current session of a device that is connected to this node.
     func session(of device: DeviceID) -> SessionSnapshot?

@@ -1,50 +1,96 @@
 internal import Domain
+internal import EventLoop
 internal import HTTP1
 internal import HTTPServer
 internal import JSON
+
+/// What a call is answered with.
+struct AdminAnswer {
+    let status: HTTPStatus
+    var fields: HTTPFields
+    /// Nil without content.
+    let media: String?
+    let body: [UInt8]
+    /// The body is shown once and kept nowhere.
+    var holdsSecret = false
+    /// Nothing was done: the same call may well have another answer later.
+    var isPassing = false
+
+    func head(requestID: String) -> HTTPResponseHead {
+        var fields = fields
+        if let media { fields.append("Content-Type", media) }
+        if !fields.contains("cache-control") { fields.append("Cache-Control", "no-store") }
+        fields.append("X-Request-Id", requestID)
+        return HTTPResponseHead(status, fields)
+    }
+}
 
 /// One request on its way to its answer.
 package final class AdminCall {
     let request: HTTPRequest
     let requestID: String
-    let pathParameters: [String: String]
-    let query: AdminQuery
-    /// An empty object where there was none.
-    let body: AdminBody
-    let principal: AdminPrincipal
-    /// Why the caller says it asks: of the body, or else of the query; empty for no reason.
-    let reason: String
     /// What is wrong with query and body, as far as they have been read.
-    let faults: AdminFaults
+    let faults = AdminFaults()
+    let startedAt = SystemClock.now
+    // Set on the way, as far as the call gets.
+    var route: AdminRoute?
+    var pathParameters: [String: String] = [:]
+    /// Nil for a stranger.
+    var principal: AdminPrincipal?
+    private(set) var query: AdminQuery
+    /// An empty object where there was none.
+    private(set) var body: AdminBody
+    /// Why the caller says it asks: of the body, or else of the query; empty for no reason.
+    private(set) var reason = ""
+    /// Nil without one.
+    private(set) var idempotencyKey: String?
+    /// Has something to do with the answer before it is sent.
+    var beforeAnswer: ((AdminAnswer, _ send: @escaping () -> Void) -> Void)?
+
     private let responder: HTTPResponder
-    private let answered: (HTTPStatus) -> Void
+    private let answered: (AdminCall, HTTPStatus) -> Void
 
     init(
-        request: HTTPRequest, requestID: String, pathParameters: [String: String], query: AdminQuery,
-        body: AdminBody, principal: AdminPrincipal, faults: AdminFaults, responder: HTTPResponder,
-        answered: @escaping (HTTPStatus) -> Void
+        _ request: HTTPRequest, requestID: String, responder: HTTPResponder,
+        answered: @escaping (AdminCall, HTTPStatus) -> Void
     ) {
         self.request = request
         self.requestID = requestID
-        self.pathParameters = pathParameters
-        self.query = query
-        self.body = body
-        self.principal = principal
-        self.faults = faults
-        reason = Self.reason(query, body)
         self.responder = responder
         self.answered = answered
+        query = AdminQuery([], known: [], faults: faults)
+        body = AdminBody(faults: faults)
     }
 
-    /// Longer ones are no reason but a document.
-    private static let longestReason = 1_024
-
-    private static func reason(_ query: AdminQuery, _ body: AdminBody) -> String {
-        let told = query.string("reason", maximumBytes: longestReason)
-        return body.string("reason", maximumBytes: longestReason) ?? told ?? ""
-    }
+    var actor: String { principal?.name ?? "" }
 
     // MARK: Reading
+
+    /// Longer ones are no reason but a document.
+    static let longestReason = 1_024
+
+    func read(_ query: AdminQuery, _ body: AdminBody) {
+        self.query = query
+        self.body = body
+        let told = query.string("reason", maximumLength: Self.longestReason)
+        reason = body.string("reason", maximumLength: Self.longestReason) ?? told ?? ""
+        if request.method.isUnsafe { idempotencyKey = readKey() }
+    }
+
+    /// A key is a name that a program makes up, not a document.
+    private static let longestKey = 255
+
+    /// Nil without a key; a malformed one is a fault.
+    private func readKey() -> String? {
+        let keys = request.fields.values(of: "idempotency-key")
+        guard let key = keys.first else { return nil }
+        let isPrintable = key.utf8.allSatisfy { (0x20...0x7e).contains($0) }
+        guard keys.count == 1, (1...Self.longestKey).contains(key.utf8.count), isPrintable else {
+            faults.add("Idempotency-Key", "must be one field of 1 to \(Self.longestKey) printable characters")
+            return nil
+        }
+        return key
+    }
 
     /// Refuses the call when anything in its query or body is wrong; to be called once all of it is read, and
     /// before anything is done.
@@ -62,33 +108,56 @@ package final class AdminCall {
         return id
     }
 
-    /// Refuses a call that is about another version than the current one (RFC 9110 section 13.1.1).
-    func requireMatch(_ tag: String) throws(AdminProblem) {
+    func tokenID() throws(AdminProblem) -> TokenID {
+        guard let id = TokenID(pathParameters["token_id"] ?? "") else { throw .tokenNotFound }
+        return id
+    }
+
+    /// The entity tags of If-Match (RFC 9110 section 13.1.1); nil where any version will do.
+    var wantedTags: [String]? {
         let wanted = request.fields.list("if-match")
-        guard wanted.isEmpty || wanted.contains("*") || wanted.contains(tag) else { throw .stale }
+        return wanted.isEmpty || wanted.contains("*") ? nil : wanted
+    }
+
+    /// Refuses a call that is about another version than the current one.
+    func requireMatch(_ tag: String) throws(AdminProblem) {
+        guard wantedTags?.contains(tag) ?? true else { throw .stale }
     }
 
     // MARK: Answering
 
     func answer(_ status: HTTPStatus = .ok, _ fields: HTTPFields = [:], _ write: (inout JSONWriter) -> Void) {
+        answer(Self.json(status, fields, write))
+    }
+
+    /// Answers with what is shown this once.
+    func answerSecret(_ status: HTTPStatus, _ fields: HTTPFields, _ write: (inout JSONWriter) -> Void) {
+        var answer = Self.json(status, fields, write)
+        answer.holdsSecret = true
+        self.answer(answer)
+    }
+
+    private static func json(
+        _ status: HTTPStatus, _ fields: HTTPFields, _ write: (inout JSONWriter) -> Void
+    ) -> AdminAnswer {
         var writer = JSONWriter()
         writer.reserveCapacity(1_024)
         write(&writer)
-        respond(status, fields, media: "application/json", body: writer.bytes)
+        return AdminAnswer(status: status, fields: fields, media: "application/json", body: writer.bytes)
     }
 
     func answer(text: [UInt8], media: String) {
-        respond(.ok, [:], media: media, body: text)
+        answer(AdminAnswer(status: .ok, fields: [:], media: media, body: text))
     }
 
     /// Answers with content that says itself how long it may be kept.
     func answer(_ status: HTTPStatus, _ fields: HTTPFields, media: String?, content: [UInt8]) {
-        respond(status, fields, media: media, body: content)
+        answer(AdminAnswer(status: status, fields: fields, media: media, body: content))
     }
 
     /// Begins an answer in pieces.
     func stream(media: String) -> HTTPResponder {
-        answered(.ok)
+        answered(self, .ok)
         responder.start(
             HTTPResponseHead(
                 .ok,
@@ -99,24 +168,22 @@ package final class AdminCall {
         return responder
     }
 
-    func answerNothing() {
-        respond(.noContent, [:], media: nil, body: [])
+    func answerNothing(_ fields: HTTPFields = [:]) {
+        answer(AdminAnswer(status: .noContent, fields: fields, media: nil, body: []))
     }
 
     func fail(_ problem: AdminProblem) {
-        var fields = HTTPFields()
-        for field in problem.fields { fields.append(field.name, field.value) }
-        respond(
-            problem.status, fields, media: "application/problem+json",
-            body: problem.document(requestID: requestID))
+        answer(problem.answer(requestID: requestID))
     }
 
-    private func respond(_ status: HTTPStatus, _ fields: HTTPFields, media: String?, body: [UInt8]) {
-        var fields = fields
-        if let media { fields.append("Content-Type", media) }
-        if !fields.contains("cache-control") { fields.append("Cache-Control", "no-store") }
-        fields.append("X-Request-Id", requestID)
-        answered(status)
-        responder.respond(status, fields, body: body)
+    func answer(_ answer: AdminAnswer) {
+        guard let beforeAnswer else { return send(answer) }
+        self.beforeAnswer = nil
+        beforeAnswer(answer) { self.send(answer) }
+    }
+
+    private func send(_ answer: AdminAnswer) {
+        answered(self, answer.status)
+        responder.respond(answer.head(requestID: requestID), body: answer.body)
     }
 }

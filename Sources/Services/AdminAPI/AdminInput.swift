@@ -55,8 +55,11 @@ struct AdminQuery {
         return value
     }
 
-    func string(_ name: String, maximumBytes: Int) -> String? {
-        parsed(name, expects: "at most \(maximumBytes) bytes") { $0.utf8.count <= maximumBytes ? $0 : nil }
+    /// - Parameter maximumLength: in Unicode scalars, as JSON schemas count.
+    func string(_ name: String, maximumLength: Int) -> String? {
+        parsed(name, expects: "at most \(maximumLength) characters") {
+            $0.unicodeScalars.count <= maximumLength ? $0 : nil
+        }
     }
 
     func integer(_ name: String, in range: ClosedRange<Int>) -> Int? {
@@ -163,10 +166,35 @@ struct AdminBody {
         }
     }
 
-    func string(_ name: String, maximumBytes: Int = 1_024) -> String? {
-        member(name, "a string of at most \(maximumBytes) bytes") { value in
-            value.string.flatMap { $0.utf8.count <= maximumBytes ? $0 : nil }
+    /// - Parameter maximumLength: in Unicode scalars, as JSON schemas count.
+    func string(_ name: String, maximumLength: Int = 1_024) -> String? {
+        member(name, "a string of at most \(maximumLength) characters") { value in
+            value.string.flatMap { $0.unicodeScalars.count <= maximumLength ? $0 : nil }
         }
+    }
+
+    /// A name for people: not empty, on one line.
+    func name(_ name: String, maximumLength: Int) -> String? {
+        member(name, "1 to \(maximumLength) characters, none of them a control character") { value in
+            value.string.flatMap { text in
+                let isPrintable = text.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7f }
+                return (1...maximumLength).contains(text.unicodeScalars.count) && isPrintable ? text : nil
+            }
+        }
+    }
+
+    func choice<Choice: RawRepresentable & CaseIterable>(
+        _ name: String, _ type: Choice.Type
+    ) -> Choice? where Choice.RawValue == String {
+        member(name, "one of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))") { value in
+            value.string.flatMap { Choice(rawValue: $0) }
+        }
+    }
+
+    /// Null is the same as nothing here: a time that never comes.
+    func time(_ name: String) -> WallTime? {
+        guard value[name] != .null else { return nil }
+        return member(name, "a time of RFC 3339, or null") { $0.string.flatMap { WallTime(rfc3339: $0) } }
     }
 
     func strings(_ name: String, maximumCount: Int) -> [String]? {

@@ -1,3 +1,4 @@
+internal import Domain
 package import HTTP1
 package import JSON
 internal import Store
@@ -24,6 +25,8 @@ package struct AdminProblem: Error, Sendable, Equatable {
     package var errors: [Fault] = []
     package var fields: [(name: String, value: String)] = []
     package var members: [JSONMember] = []
+    /// Nothing was done: the same call may well have another answer later.
+    package var isPassing = false
 
     package init(_ status: HTTPStatus, _ code: String, _ detail: String) {
         self.status = status
@@ -42,7 +45,15 @@ package struct AdminProblem: Error, Sendable, Equatable {
         return problem
     }
 
-    func document(requestID: String) -> [UInt8] {
+    func answer(requestID: String) -> AdminAnswer {
+        var fields = HTTPFields()
+        for field in self.fields { fields.append(field.name, field.value) }
+        return AdminAnswer(
+            status: status, fields: fields, media: "application/problem+json",
+            body: document(requestID: requestID), isPassing: isPassing)
+    }
+
+    private func document(requestID: String) -> [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()
         writer.field("type", "about:blank")
@@ -82,6 +93,7 @@ extension AdminProblem {
             .unprocessableContent, "validation_failed",
             "The request has \(errors.count) invalid value\(errors.count == 1 ? "" : "s").")
         problem.errors = errors
+        problem.isPassing = true
         return problem
     }
 
@@ -94,6 +106,20 @@ extension AdminProblem {
     static let deviceNotFound = AdminProblem(.notFound, "device_not_found", "There is no such device.")
     static let nodeNotFound = AdminProblem(.notFound, "node_not_found", "There is no such node.")
     static let connNotFound = AdminProblem(.notFound, "conn_not_found", "There is no such live conn.")
+    static let tokenNotFound = AdminProblem(.notFound, "token_not_found", "There is no such token.")
+    static let deviceTokenNotFound = AdminProblem(
+        .notFound, "token_not_found", "The device has no token.")
+    static let tooManyTokens = AdminProblem(
+        .conflict, "too_many_tokens", "There are as many tokens as there may be: delete those not needed.")
+    static let keyInFlight = AdminProblem(
+        .conflict, "idempotency_key_in_flight", "A call with this Idempotency-Key is being done."
+    ).adding("Retry-After", "1")
+    static let keyReused = AdminProblem(
+        .unprocessableContent, "idempotency_key_reused",
+        "This Idempotency-Key was used for another call: each call needs its own.")
+    static let secretWasShown = AdminProblem(
+        .conflict, "secret_shown_once",
+        "The call was done; its answer held a secret, which is shown once and can't be repeated.")
     static let deviceOffline = AdminProblem(.conflict, "device_offline", "The device is not connected.")
     static let stale = AdminProblem(
         .preconditionFailed, "precondition_failed", "The resource is not as If-Match says.")
@@ -113,6 +139,14 @@ extension AdminProblem {
     static let nodeUnreachable = AdminProblem(
         .serviceUnavailable, "node_unreachable",
         "What was asked lives on a node that can't be reached from here.")
+
+    static func tooManyFailures(_ wait: Duration) -> AdminProblem {
+        let seconds = max(1, (wait.milliseconds + 999) / 1_000)
+        return AdminProblem(
+            .tooManyRequests, "too_many_failures",
+            "Too many invalid tokens came from this address: try again in \(seconds) s."
+        ).adding("Retry-After", "\(seconds)")
+    }
 
     static func methodNotAllowed(_ allowed: String) -> AdminProblem {
         AdminProblem(

@@ -69,7 +69,10 @@ extension AdminAPI {
 
     /// A device that is connected here is answered from memory: right at once, and without the database.
     private func showDevice(_ call: AdminCall) throws(AdminProblem) {
-        let id = try call.deviceID()
+        answerDevice(try call.deviceID(), call)
+    }
+
+    func answerDevice(_ id: DeviceID, _ call: AdminCall) {
         guard let live = backend.session(of: id) else {
             return withDevice(id, call) { [weak self] row throws(AdminProblem) in
                 guard let self else { return }
@@ -96,7 +99,7 @@ extension AdminAPI {
         call.answer(.ok, ["ETag": tag(device.sessionEpoch)]) { device.write(to: &$0) }
     }
 
-    private static func tag(_ epoch: UInt64) -> String { "\"\(epoch)\"" }
+    static func tag(_ epoch: UInt64) -> String { "\"\(epoch)\"" }
 
     /// The row as it is by now: what this node holds is known better here than in the database.
     private func current(_ row: DeviceRow) -> DeviceRow {

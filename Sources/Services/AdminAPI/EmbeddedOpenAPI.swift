@@ -13,7 +13,11 @@ info:
     Every GET has HEAD. Lists take `limit` and `cursor`; following `next_cursor` until it is null visits
     every item that was there all the time exactly once. Unknown parameters and members are refused (422).
     Faults are problem documents (RFC 9457) with a stable `code`. `X-Request-Id` is echoed, or made.
-    Each operation names the scope that its token needs: `read` < `operate` < `admin`.
+    Each operation names the scope that its token needs: `read` < `operate` < `admin`. After ten wrong tokens an
+    address is held up (429): one more try each six seconds. Whoever shares it with a right token is not. Other methods of a path answer 405 with `Allow`, which
+    OPTIONS answers, too; no token is needed for that. Malformed or too large requests are refused before they are
+    read: 400, 408, 413, 414, 417, 431, 501, 505, each as a problem document.
+    Every unsafe call takes a `reason`, of the query or the body, and is a line of the audit trail.
 servers:
   - url: http://127.0.0.1:9080
 security:
@@ -29,6 +33,10 @@ tags:
     description: Devices, their sessions and load.
   - name: conns
     description: Live proxied connections.
+  - name: tokens
+    description: Admin tokens.
+  - name: audit
+    description: Who did what.
 paths:
   /:
     get:
@@ -39,10 +47,12 @@ paths:
       security: []
       parameters:
         - $ref: "#/components/parameters/ifNoneMatch"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: The page.
           headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
             ETag: { $ref: "#/components/headers/ETag" }
             Content-Security-Policy: { $ref: "#/components/headers/ContentSecurityPolicy" }
           content:
@@ -61,10 +71,12 @@ paths:
       parameters:
         - $ref: "#/components/parameters/consoleFile"
         - $ref: "#/components/parameters/ifNoneMatch"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: The file.
           headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
             ETag: { $ref: "#/components/headers/ETag" }
             Content-Security-Policy: { $ref: "#/components/headers/ContentSecurityPolicy" }
           content:
@@ -89,9 +101,12 @@ paths:
       security: []
       parameters:
         - $ref: "#/components/parameters/verbose"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: It answers.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Health" }
@@ -107,9 +122,12 @@ paths:
       security: []
       parameters:
         - $ref: "#/components/parameters/verbose"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: It does.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Health" }
@@ -126,9 +144,13 @@ paths:
       description: Needs no token when `admin.metrics_public` is set.
       security:
         - bearer: [read]
+      parameters:
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: Text format 0.0.4.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             text/plain:
               schema: { type: string }
@@ -137,6 +159,8 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
   /v1/openapi.yaml:
     get:
       operationId: getDescription
@@ -144,9 +168,13 @@ paths:
       summary: This description.
       security:
         - bearer: [read]
+      parameters:
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: OpenAPI 3.1.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/yaml:
               schema: { type: string }
@@ -155,6 +183,8 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
   /v1/stats:
     get:
       operationId: getStatistics
@@ -162,9 +192,13 @@ paths:
       summary: The answering node's counters.
       security:
         - bearer: [read]
+      parameters:
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: Counters by name.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { type: object, additionalProperties: true }
@@ -174,6 +208,8 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
   /v1/events:
     get:
       operationId: streamEvents
@@ -204,6 +240,7 @@ paths:
       security:
         - bearer: [read]
       parameters:
+        - $ref: "#/components/parameters/requestID"
         - name: types
           in: query
           description: The types that are wanted, by commas; all without it. `gap` and `evicted` are always told.
@@ -216,6 +253,8 @@ paths:
       responses:
         "200":
           description: The events, without end.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             text/event-stream:
               schema: { type: string }
@@ -225,6 +264,8 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/TooManyReaders" }
   /v1/nodes:
     get:
@@ -236,9 +277,12 @@ paths:
       parameters:
         - $ref: "#/components/parameters/limit"
         - $ref: "#/components/parameters/cursor"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: A page of nodes.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/NodeList" }
@@ -248,6 +292,8 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/nodes/{node_id}:
     get:
@@ -258,9 +304,12 @@ paths:
         - bearer: [read]
       parameters:
         - $ref: "#/components/parameters/nodeID"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: The node.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Node" }
@@ -271,6 +320,8 @@ paths:
         "404": { $ref: "#/components/responses/NotFound" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/nodes/{node_id}/eligibility:
     put:
@@ -283,6 +334,8 @@ paths:
       parameters:
         - $ref: "#/components/parameters/nodeID"
         - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
       requestBody:
         required: true
         content:
@@ -292,6 +345,9 @@ paths:
       responses:
         "200":
           description: The node as it is now.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Node" }
@@ -305,6 +361,8 @@ paths:
         "413": { $ref: "#/components/responses/ContentTooLarge" }
         "415": { $ref: "#/components/responses/UnsupportedMediaType" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/nodes/{node_id}/drain:
     get:
@@ -316,10 +374,12 @@ paths:
         - bearer: [read]
       parameters:
         - $ref: "#/components/parameters/nodeID"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: The drain.
           headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
             ETag: { $ref: "#/components/headers/ETag" }
           content:
             application/json:
@@ -331,6 +391,8 @@ paths:
         "404": { $ref: "#/components/responses/NotFound" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
     post:
       operationId: startDrain
@@ -343,6 +405,8 @@ paths:
         - $ref: "#/components/parameters/nodeID"
         - $ref: "#/components/parameters/ifMatch"
         - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
       requestBody:
         required: false
         content:
@@ -353,6 +417,8 @@ paths:
         "202":
           description: The drain has begun or was changed.
           headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
             ETag: { $ref: "#/components/headers/ETag" }
           content:
             application/json:
@@ -363,10 +429,13 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "404": { $ref: "#/components/responses/NotFound" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
         "412": { $ref: "#/components/responses/PreconditionFailed" }
         "413": { $ref: "#/components/responses/ContentTooLarge" }
         "415": { $ref: "#/components/responses/UnsupportedMediaType" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
     delete:
       operationId: cancelDrain
@@ -379,10 +448,20 @@ paths:
         - $ref: "#/components/parameters/eligibility"
         - $ref: "#/components/parameters/ifMatch"
         - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/Reason" }
+            example: { reason: maintenance }
       responses:
         "200":
           description: The drain as it was canceled.
           headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
             ETag: { $ref: "#/components/headers/ETag" }
           content:
             application/json:
@@ -393,10 +472,13 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "404": { $ref: "#/components/responses/NotFound" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
         "412": { $ref: "#/components/responses/PreconditionFailed" }
         "413": { $ref: "#/components/responses/ContentTooLarge" }
         "415": { $ref: "#/components/responses/UnsupportedMediaType" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/devices:
     get:
@@ -415,9 +497,12 @@ paths:
         - $ref: "#/components/parameters/q"
         - $ref: "#/components/parameters/sort"
         - $ref: "#/components/parameters/order"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: A page of devices.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/DeviceList" }
@@ -427,6 +512,8 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/devices/{device_id}:
     get:
@@ -438,10 +525,12 @@ paths:
         - bearer: [read]
       parameters:
         - $ref: "#/components/parameters/deviceID"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: The device.
           headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
             ETag: { $ref: "#/components/headers/ETag" }
           content:
             application/json:
@@ -453,6 +542,138 @@ paths:
         "404": { $ref: "#/components/responses/NotFound" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+    patch:
+      operationId: changeDevice
+      tags: [devices]
+      summary: Let a device in, or keep it out.
+      description: |
+        With `enabled: false` its session ends (4003, `disabled`) and it is kept out by every node, at the answering
+        node at once and at the others within two seconds, until it is enabled again.
+      security:
+        - bearer: [operate]
+      parameters:
+        - $ref: "#/components/parameters/deviceID"
+        - $ref: "#/components/parameters/ifMatch"
+        - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/DeviceChange" }
+            example: { enabled: false, reason: stolen }
+      responses:
+        "200":
+          description: The device as it is now.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
+            ETag: { $ref: "#/components/headers/ETag" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/Device" }
+              example: { device_id: dev7, status: online, enabled: true, node_id: pop-1, session_id: 7f3c0c6e-6a54-4a3e-9c62-0b0a3f7c5d11, location: eu-west, tags: [mobile], capacity: 100, agent_version: 0.1.0, remote_address: "192.0.2.7:51000", quic_remote_address: "192.0.2.7:51001", health: whole, session_epoch: 1769850300120000, connected_at: "2026-01-31T09:05:00.120Z", last_heartbeat_at: "2026-01-31T09:06:00.120Z", rtt_ms: 12.5, active_conns: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.2, memory_used_bytes: 1048576, memory_total_bytes: 8388608, first_seen_at: "2026-01-30T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
+        "412": { $ref: "#/components/responses/PreconditionFailed" }
+        "413": { $ref: "#/components/responses/ContentTooLarge" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+  /v1/devices/{device_id}/token:
+    post:
+      operationId: enrollDevice
+      tags: [devices]
+      summary: Give a device a token.
+      description: |
+        The token is shown this once; only its hash is kept. One that the device had before is no good from now on;
+        a session that it has goes on. The device need not be known yet. With an Idempotency-Key, a repeated call
+        answers 409 `secret_shown_once`: the secret is kept nowhere.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/deviceID"
+        - $ref: "#/components/parameters/ifMatch"
+        - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/Reason" }
+            example: { reason: new device }
+      responses:
+        "201":
+          description: The device and its token.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
+            Location: { $ref: "#/components/headers/Location" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/DeviceToken" }
+              example: { device_id: dev7, token: pop_device_SHOWN_ONCE }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
+        "412": { $ref: "#/components/responses/PreconditionFailed" }
+        "413": { $ref: "#/components/responses/ContentTooLarge" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+    delete:
+      operationId: revokeDevice
+      tags: [devices]
+      summary: Take a device's token away.
+      description: Its session ends (4003, `revoked`), at the answering node at once and at the others within two seconds.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/deviceID"
+        - $ref: "#/components/parameters/ifMatch"
+        - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/Reason" }
+            example: { reason: left }
+      responses:
+        "204":
+          description: It has none any more.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
+        "412": { $ref: "#/components/responses/PreconditionFailed" }
+        "413": { $ref: "#/components/responses/ContentTooLarge" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/devices/{device_id}/disconnect:
     post:
@@ -466,9 +687,20 @@ paths:
         - $ref: "#/components/parameters/deviceID"
         - $ref: "#/components/parameters/ifMatch"
         - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/Reason" }
+            example: { reason: maintenance }
       responses:
         "202":
           description: The session is being ended.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Disconnected" }
@@ -483,6 +715,8 @@ paths:
         "413": { $ref: "#/components/responses/ContentTooLarge" }
         "415": { $ref: "#/components/responses/UnsupportedMediaType" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/devices/{device_id}/sessions:
     get:
@@ -499,9 +733,12 @@ paths:
         - $ref: "#/components/parameters/open"
         - $ref: "#/components/parameters/from"
         - $ref: "#/components/parameters/to"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: A page of sessions.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/SessionList" }
@@ -512,6 +749,8 @@ paths:
         "404": { $ref: "#/components/responses/NotFound" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/devices/{device_id}/load:
     get:
@@ -526,9 +765,12 @@ paths:
         - $ref: "#/components/parameters/from"
         - $ref: "#/components/parameters/to"
         - $ref: "#/components/parameters/stepSeconds"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: The series.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/LoadSeries" }
@@ -539,6 +781,8 @@ paths:
         "404": { $ref: "#/components/responses/NotFound" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/sessions:
     get:
@@ -555,9 +799,12 @@ paths:
         - $ref: "#/components/parameters/open"
         - $ref: "#/components/parameters/from"
         - $ref: "#/components/parameters/to"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: A page of sessions.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/SessionList" }
@@ -567,6 +814,8 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/conns:
     get:
@@ -583,9 +832,12 @@ paths:
         - $ref: "#/components/parameters/user"
         - $ref: "#/components/parameters/protocol"
         - $ref: "#/components/parameters/target"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: A page of conns.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/ConnList" }
@@ -595,6 +847,8 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
   /v1/conns/close:
     post:
       operationId: closeConns
@@ -604,15 +858,26 @@ paths:
         - bearer: [operate]
       parameters:
         - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
       requestBody:
         required: true
         content:
           application/json:
             schema: { $ref: "#/components/schemas/ConnFilter" }
             example: { device_id: dev7, reason: abuse }
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/Reason" }
+            example: { reason: maintenance }
       responses:
         "200":
           description: How many were closed.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Closed" }
@@ -621,9 +886,13 @@ paths:
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
         "413": { $ref: "#/components/responses/ContentTooLarge" }
         "415": { $ref: "#/components/responses/UnsupportedMediaType" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/conns/{conn_id}:
     get:
       operationId: getConn
@@ -633,9 +902,12 @@ paths:
         - bearer: [read]
       parameters:
         - $ref: "#/components/parameters/connID"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "200":
           description: The conn.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Conn" }
@@ -646,6 +918,8 @@ paths:
         "404": { $ref: "#/components/responses/NotFound" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
     delete:
       operationId: closeConn
       tags: [conns]
@@ -655,17 +929,200 @@ paths:
       parameters:
         - $ref: "#/components/parameters/connID"
         - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
       responses:
         "204":
           description: It is closed.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
         "404": { $ref: "#/components/responses/NotFound" }
         "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
         "413": { $ref: "#/components/responses/ContentTooLarge" }
         "415": { $ref: "#/components/responses/UnsupportedMediaType" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+  /v1/tokens:
+    get:
+      operationId: listTokens
+      tags: [tokens]
+      summary: Admin tokens, newest first.
+      description: The bootstrap token is no row and is not listed.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/limit"
+        - $ref: "#/components/parameters/cursor"
+        - $ref: "#/components/parameters/requestID"
+      responses:
+        "200":
+          description: A page of tokens, without their secrets.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/TokenList" }
+              example: { items: [ { token_id: 3f0e2c51-7a4b-4d8e-9d57-0c6f5b1a2e90, name: ci, scope: operate, created_at: "2026-01-31T09:05:00.120Z", created_by: bootstrap, expires_at: null, last_used_at: "2026-01-31T09:06:00.120Z" } ], next_cursor: null }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+    post:
+      operationId: createToken
+      tags: [tokens]
+      summary: Make an admin token.
+      description: |
+        The token is shown this once; only its hash is kept. It is good at the answering node at once and at the
+        others within two seconds. With an Idempotency-Key, a repeated call answers 409 `secret_shown_once` with the
+        Location of what was made: the secret is kept nowhere.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/NewToken" }
+            example: { name: ci, scope: operate, expires_at: null, reason: new runner }
+      responses:
+        "201":
+          description: The token and its value.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
+            Location: { $ref: "#/components/headers/Location" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/CreatedToken" }
+              example: { token_id: 3f0e2c51-7a4b-4d8e-9d57-0c6f5b1a2e90, token: pop_admin_SHOWN_ONCE, name: ci, scope: operate, created_at: "2026-01-31T09:05:00.120Z", created_by: bootstrap, expires_at: null, last_used_at: null }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
+        "413": { $ref: "#/components/responses/ContentTooLarge" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+  /v1/tokens/{token_id}:
+    get:
+      operationId: getToken
+      tags: [tokens]
+      summary: One admin token.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/tokenID"
+        - $ref: "#/components/parameters/requestID"
+      responses:
+        "200":
+          description: The token, without its secret.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/Token" }
+              example: { token_id: 3f0e2c51-7a4b-4d8e-9d57-0c6f5b1a2e90, name: ci, scope: operate, created_at: "2026-01-31T09:05:00.120Z", created_by: bootstrap, expires_at: null, last_used_at: "2026-01-31T09:06:00.120Z" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+    delete:
+      operationId: deleteToken
+      tags: [tokens]
+      summary: Revoke an admin token.
+      description: It is no good at the answering node at once and at the others within two seconds.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/tokenID"
+        - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/Reason" }
+            example: { reason: runner retired }
+      responses:
+        "204":
+          description: It is revoked.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
+        "413": { $ref: "#/components/responses/ContentTooLarge" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+  /v1/audit:
+    get:
+      operationId: listAudit
+      tags: [audit]
+      summary: The audit trail, newest first.
+      description: |
+        Every unsafe call at every node, refused ones too, with what became of it; a call shows within a second of its
+        answer, or when the database is back. Calls of strangers (`actor` is empty) are dropped after
+        `database.retention_days`.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/limit"
+        - $ref: "#/components/parameters/cursor"
+        - $ref: "#/components/parameters/actor"
+        - $ref: "#/components/parameters/method"
+        - $ref: "#/components/parameters/pathPrefix"
+        - $ref: "#/components/parameters/statusCode"
+        - $ref: "#/components/parameters/nodeFilter"
+        - $ref: "#/components/parameters/from"
+        - $ref: "#/components/parameters/to"
+        - $ref: "#/components/parameters/requestID"
+      responses:
+        "200":
+          description: A page of calls.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/AuditList" }
+              example: { items: [ { audit_id: 5b8f2d1e-0c3a-4f6b-8a7d-9e1c2b3a4d5f, at: "2026-01-31T09:05:00.120Z", actor: ci, token_id: 3f0e2c51-7a4b-4d8e-9d57-0c6f5b1a2e90, remote_address: "192.0.2.7:51000", node_id: pop-1, request_id: 4bf92f3577b34da6a3ce929d0e0e4736, method: POST, path: /v1/conns/close, status: 200, reason: abuse } ], next_cursor: null }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
 components:
   securitySchemes:
     bearer:
@@ -673,6 +1130,21 @@ components:
       scheme: bearer
       description: The bootstrap token (`POP_ADMIN_TOKEN`, or `<data_dir>/admin.token`) has the scope `admin`.
   headers:
+    RequestID:
+      description: The request's X-Request-Id, or one that was made for it.
+      schema: { type: string, minLength: 1, maxLength: 128 }
+    IdempotencyReplayed:
+      description: The value `true` on an answer that was given before to a call with this Idempotency-Key.
+      schema: { type: string, const: "true" }
+    Location:
+      description: Where what was made is found.
+      schema: { type: string }
+    RetryAfter:
+      description: Seconds to wait.
+      schema: { type: string, pattern: "^[0-9]+$" }
+    WWWAuthenticate:
+      description: What is needed (RFC 6750).
+      schema: { type: string }
     ETag:
       description: For If-Match, or If-None-Match.
       schema: { type: string }
@@ -718,6 +1190,46 @@ components:
       required: true
       description: A conn.
       schema: { type: string, format: uuid }
+    requestID:
+      name: X-Request-Id
+      in: header
+      description: Comes back with the answer and stands in logs and the audit trail; another one is made when it is longer.
+      schema: { type: string, minLength: 1, maxLength: 128, pattern: "^[ -~]+$" }
+    idempotencyKey:
+      name: Idempotency-Key
+      in: header
+      description: |
+        A repeated call with the same key of the same token is not done again, at whichever node, for 24 h: it has the
+        answer of the first one. 422 `idempotency_key_reused` when it is another call, 409
+        `idempotency_key_in_flight` while the first one is being done. Faults of the request (422) and failures (5xx)
+        are not kept.
+      schema: { type: string, minLength: 1, maxLength: 255, pattern: "^[!-~]+$" }
+    tokenID:
+      name: token_id
+      in: path
+      required: true
+      description: An admin token's id.
+      schema: { type: string, format: uuid }
+    actor:
+      name: actor
+      in: query
+      description: Only of this token's name; empty for strangers.
+      schema: { type: string }
+    method:
+      name: method
+      in: query
+      description: Only calls with this method.
+      schema: { type: string }
+    pathPrefix:
+      name: path
+      in: query
+      description: Only of paths that begin so.
+      schema: { type: string }
+    statusCode:
+      name: status
+      in: query
+      description: Only with this status.
+      schema: { type: integer, minimum: 100, maximum: 599 }
     ifMatch:
       name: If-Match
       in: header
@@ -819,9 +1331,12 @@ components:
     NotModified:
       description: The file is the one that If-None-Match names.
       headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
         ETag: { $ref: "#/components/headers/ETag" }
     BadRequest:
       description: The path or query can not be decoded, or the body is not JSON (`bad_request`, `invalid_json`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
@@ -829,7 +1344,8 @@ components:
     Unauthorized:
       description: No token or a wrong one (`unauthorized`, `invalid_token`).
       headers:
-        WWW-Authenticate: { schema: { type: string } }
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
+        WWW-Authenticate: { $ref: "#/components/headers/WWWAuthenticate" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
@@ -837,57 +1353,90 @@ components:
     Forbidden:
       description: The token lacks the scope (`forbidden`).
       headers:
-        WWW-Authenticate: { schema: { type: string } }
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
+        WWW-Authenticate: { $ref: "#/components/headers/WWWAuthenticate" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Forbidden, status: 403, code: forbidden, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     NotFound:
-      description: There is no such thing (`not_found`, `device_not_found`, `node_not_found`, `conn_not_found`).
+      description: There is no such thing (`not_found`, `device_not_found`, `node_not_found`, `conn_not_found`, `token_not_found`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Not Found, status: 404, code: device_not_found, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     NotAcceptable:
       description: No form that Accept asks for (`not_acceptable`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Not Acceptable, status: 406, code: not_acceptable, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     Conflict:
-      description: It is not in a state for this (`device_offline`, `node_draining`).
+      description: It is not in a state for this (`device_offline`, `node_draining`, `too_many_tokens`), or the Idempotency-Key stands for a call that is being done or whose answer held a secret (`idempotency_key_in_flight`, `secret_shown_once`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Conflict, status: 409, code: device_offline, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     PreconditionFailed:
       description: If-Match is stale (`precondition_failed`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Precondition Failed, status: 412, code: precondition_failed, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     ContentTooLarge:
       description: The body is over 1 MiB (`content_too_large`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Content Too Large, status: 413, code: content_too_large, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     UnsupportedMediaType:
       description: The body is not application/json (`unsupported_media_type`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Unsupported Media Type, status: 415, code: unsupported_media_type, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     ValidationFailed:
-      description: Invalid or unknown parameters or members, each in `errors` (`validation_failed`).
+      description: Invalid or unknown parameters or members, each in `errors` (`validation_failed`), or an Idempotency-Key that stands for another call (`idempotency_key_reused`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Unprocessable Content, status: 422, code: validation_failed, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736, errors: [ { field: limit, message: must be an integer from 1 to 1000 } ] }
+    TooManyFailures:
+      description: Too many invalid tokens came from this address (`too_many_failures`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
+        Retry-After: { $ref: "#/components/headers/RetryAfter" }
+      content:
+        application/problem+json:
+          schema: { $ref: "#/components/schemas/Problem" }
+          example: { type: "about:blank", title: Too Many Requests, status: 429, code: too_many_failures, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
+    InternalError:
+      description: A mistake of the node's, which its log tells of (`internal_error`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
+      content:
+        application/problem+json:
+          schema: { $ref: "#/components/schemas/Problem" }
+          example: { type: "about:blank", title: Internal Server Error, status: 500, code: internal_error, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     DatabaseUnavailable:
       description: The database, or the node that holds it, can not be reached (`database_unavailable`, `node_unreachable`).
       headers:
-        Retry-After: { schema: { type: string } }
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
+        Retry-After: { $ref: "#/components/headers/RetryAfter" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
@@ -895,13 +1444,16 @@ components:
     TooManyReaders:
       description: As many readers as the node serves are there, or the node stops (`too_many_readers`).
       headers:
-        Retry-After: { schema: { type: string } }
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
+        Retry-After: { $ref: "#/components/headers/RetryAfter" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Service Unavailable, status: 503, code: too_many_readers, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     NotReady:
       description: The node is starting, cordoned, draining or stopping (`not_ready`).
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
       content:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
@@ -959,13 +1511,73 @@ components:
         cpu_utilization: { type: number }
         memory_used_bytes: { type: integer, minimum: 0 }
         max_devices: { type: integer, minimum: 0, description: The most devices it takes; 0 where it has not said so. }
+    Reason:
+      type: object
+      additionalProperties: false
+      properties:
+        reason: { type: string, maxLength: 1024 }
+    DeviceChange:
+      type: object
+      additionalProperties: false
+      required: [enabled]
+      properties:
+        enabled: { type: boolean }
+        reason: { type: string, maxLength: 1024 }
+    DeviceToken:
+      type: object
+      required: [device_id, token]
+      properties:
+        device_id: { type: string }
+        token: { type: string, description: Shown this once. }
+    NewToken:
+      type: object
+      additionalProperties: false
+      required: [name, scope]
+      properties:
+        name: { type: string, minLength: 1, maxLength: 128, pattern: "^[^\\u0000-\\u001F\\u007F]+$" }
+        scope: { type: string, enum: [read, operate, admin] }
+        expires_at: { type: [string, "null"], format: date-time, description: In the future; null or left out for never. }
+        reason: { type: string, maxLength: 1024 }
+    Token:
+      type: object
+      required: [token_id, name, scope, created_at, created_by, expires_at, last_used_at]
+      properties:
+        token_id: { type: string, format: uuid }
+        name: { type: string }
+        scope: { type: string, enum: [read, operate, admin] }
+        created_at: { type: string, format: date-time }
+        created_by: { type: string, description: The name of the token that it was made with. }
+        expires_at: { type: [string, "null"], format: date-time }
+        last_used_at: { type: [string, "null"], format: date-time }
+    CreatedToken:
+      allOf:
+        - $ref: "#/components/schemas/Token"
+        - type: object
+          required: [token]
+          properties:
+            token: { type: string, description: Shown this once. }
+    AuditLine:
+      type: object
+      required: [audit_id, at, actor, token_id, remote_address, node_id, request_id, method, path, status, reason]
+      properties:
+        audit_id: { type: string, format: uuid }
+        at: { type: string, format: date-time }
+        actor: { type: string, description: The name of the caller's token; empty for a stranger. }
+        token_id: { type: [string, "null"], format: uuid, description: Null for a stranger and for the bootstrap token. }
+        remote_address: { type: string }
+        node_id: { type: string }
+        request_id: { type: string }
+        method: { type: string }
+        path: { type: string, description: Without the query. }
+        status: { type: integer, minimum: 100, maximum: 599 }
+        reason: { type: string }
     Eligibility:
       type: object
       additionalProperties: false
       required: [eligible]
       properties:
         eligible: { type: boolean }
-        reason: { type: string }
+        reason: { type: string, maxLength: 1024 }
     DrainOrder:
       type: object
       additionalProperties: false
@@ -1094,7 +1706,7 @@ components:
         user: { type: string }
         protocol: { type: string, enum: [socks5, http, udp] }
         target: { type: string }
-        reason: { type: string }
+        reason: { type: string, maxLength: 1024 }
     Closed:
       type: object
       required: [closed]
@@ -1123,5 +1735,17 @@ components:
       required: [items, next_cursor]
       properties:
         items: { type: array, items: { $ref: "#/components/schemas/Conn" } }
+        next_cursor: { type: [string, "null"] }
+    TokenList:
+      type: object
+      required: [items, next_cursor]
+      properties:
+        items: { type: array, items: { $ref: "#/components/schemas/Token" } }
+        next_cursor: { type: [string, "null"] }
+    AuditList:
+      type: object
+      required: [items, next_cursor]
+      properties:
+        items: { type: array, items: { $ref: "#/components/schemas/AuditLine" } }
         next_cursor: { type: [string, "null"] }
 """###

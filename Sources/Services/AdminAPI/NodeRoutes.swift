@@ -165,7 +165,7 @@ extension AdminAPI {
     }
 
     private func begin(_ order: DrainOrder, alternatives: [String], _ call: AdminCall) {
-        drainActor = call.principal.name
+        drainActor = call.actor
         drainVersion += 1
         drainPace = order.devicesPerSecond
         backend.startDrain(

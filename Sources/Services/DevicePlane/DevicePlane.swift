@@ -225,6 +225,9 @@ package final class DevicePlane {
         settle()
     }
 
+    /// Devices that are kept out.
+    package var disabledDevices: Set<DeviceID> { fleet.disabledDevices }
+
     /// Ends a device's session with 4003 because its token is no longer good.
     package func revoke(_ device: DeviceID) {
         fleet.revoke(device, at: moment)

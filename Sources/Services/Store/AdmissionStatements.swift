@@ -41,6 +41,16 @@ enum AdmissionStatements {
             """, [.text(device?.description ?? "")])
     }
 
+    static func revoked(among devices: [DeviceID]) -> PostgresStatement {
+        PostgresStatement(
+            "SELECT device_id FROM pop.admissions WHERE device_id = ANY ($1::text[]) AND revoked_revision > 0",
+            [.texts(devices.map(\.description))])
+    }
+
+    static func decodeDevice(_ row: PostgresRow) throws(PostgresError) -> DeviceID {
+        try row.value("device_id", DeviceID.init)
+    }
+
     static func decode(_ row: PostgresRow) throws(PostgresError) -> Admission {
         Admission(
             deviceID: try row.value("device_id", DeviceID.init), revision: try row.integer("revision"),

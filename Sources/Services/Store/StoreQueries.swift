@@ -23,6 +23,8 @@ package enum StoreQuery: Sendable, Hashable {
     case admissions(after: Int64)
     /// Devices that are kept out, by id, a bounded number of them.
     case disabledDevices(after: DeviceID?)
+    /// Those of these devices that have lost their token and have no other.
+    case revokedDevices(among: [DeviceID])
     /// Newest first.
     case adminTokens(limit: Int, cursor: ListCursor?)
     case adminToken(TokenID)
@@ -57,6 +59,7 @@ package enum StoreAnswer: Sendable, Hashable {
     case revisions(Revisions)
     case admissions([Admission])
     case disabledDevices([DeviceID])
+    case revokedDevices([DeviceID])
     case adminTokens(ListPage<AdminTokenRow>)
     /// Nil: no such token, or too many to make another.
     case adminToken(AdminTokenRow?)

@@ -55,6 +55,7 @@ final class StoreReader {
         case .revisions: [AdmissionStatements.revisions]
         case .admissions(let revision): [AdmissionStatements.changes(after: revision)]
         case .disabledDevices(let device): [AdmissionStatements.disabled(after: device)]
+        case .revokedDevices(let devices): [AdmissionStatements.revoked(among: devices)]
         case .adminTokens(let limit, let cursor):
             [try AdminTokenStatements.list(limit: limit, cursor: cursor)]
         case .adminToken(let token): [AdminTokenStatements.one(token)]
@@ -100,11 +101,8 @@ final class StoreReader {
             .admission(try AdmissionStatements.decodeOutcome(results))
         case .revisions: .revisions(try AdmissionStatements.decodeRevisions(last))
         case .admissions: .admissions(try last.rows.map(AdmissionStatements.decode))
-        case .disabledDevices:
-            .disabledDevices(
-                try last.rows.map { row throws(PostgresError) in
-                    try row.value("device_id", DeviceID.init)
-                })
+        case .disabledDevices: .disabledDevices(try last.rows.map(AdmissionStatements.decodeDevice))
+        case .revokedDevices: .revokedDevices(try last.rows.map(AdmissionStatements.decodeDevice))
         case .adminTokens(let limit, _): .adminTokens(try AdminTokenStatements.page(limit: limit, last))
         case .adminToken, .createAdminToken:
             .adminToken(try last.rows.first.map(AdminTokenStatements.decode))

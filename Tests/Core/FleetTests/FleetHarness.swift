@@ -43,6 +43,7 @@ final class FleetHarness {
     var nodeState: NodeState { fleet.nodeState }
     var drainSnapshot: DrainSnapshot { fleet.drainSnapshot }
     var sessionCount: Int { fleet.sessionCount }
+    var disabledDevices: Set<DeviceID> { fleet.disabledDevices }
     func session(_ id: SessionID) -> SessionSnapshot? { fleet.session(id) }
     func conn(_ id: ConnID) -> ConnSnapshot? { fleet.conn(id) }
     func disconnect(_ device: DeviceID) -> Bool { fleet.disconnect(device, at: moment) }

@@ -238,6 +238,18 @@ import Testing
         #expect(actions.closes == [.forbidden])
         #expect(actions.dataCloses == [DataPlaneError.normalEnd])
         #expect(actions.endings == [.disabled])
+        #expect(harness.disabledDevices == [name])
+    }
+
+    @Test func revokingTurnsAwayWhoIsAboutToRegister() throws {
+        let harness = FleetHarness()
+        let name = try #require(DeviceID("d"))
+        let coming = harness.openControl(identity: name)
+        let other = harness.openControl(identity: DeviceID("e"))
+        harness.fleet.revoke(name, at: harness.moment)
+        #expect(harness.drainActions().closes == [.forbidden])
+        #expect(harness.receive(.registerRequest(RegisterRequest(deviceID: "d")), on: coming).isEmpty)
+        #expect(try harness.register("e", on: other).1.status == .ok)
     }
 
     @Test func goodbye() throws {

@@ -19,7 +19,7 @@ final class Fixture {
     private let advertiseHost: String?
     private let settings: [String: [String: Any]]
 
-    private static let token = "integration-test-token"
+    static let token = "integration-test-token"
 
     /// Starts a node and waits until it is ready.
     ///
@@ -109,6 +109,7 @@ final class Fixture {
 
     struct Answer {
         let status: Int
+        let head: String
         let body: Data
         var object: [String: Any] {
             (try? JSONSerialization.jsonObject(with: body)) as? [String: Any] ?? [:]
@@ -119,12 +120,14 @@ final class Fixture {
     func get(_ path: String) throws -> Answer { try call("GET", path) }
 
     func call(
-        _ method: String, _ path: String, _ body: [String: Any]? = nil, isAuthorized: Bool = true
+        _ method: String, _ path: String, _ body: [String: Any]? = nil, isAuthorized: Bool = true,
+        token: String = Fixture.token, fields: [String: String] = [:]
     ) throws -> Answer {
         let socket = try TestSocket(port: adminPort)
         let payload = try body.map { try JSONSerialization.data(withJSONObject: $0) } ?? Data()
         var head = "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-        if isAuthorized { head += "Authorization: Bearer \(Self.token)\r\n" }
+        if isAuthorized { head += "Authorization: Bearer \(token)\r\n" }
+        for (name, value) in fields { head += "\(name): \(value)\r\n" }
         if body != nil {
             head += "Content-Type: application/json\r\nContent-Length: \(payload.count)\r\n"
         }
@@ -133,9 +136,10 @@ final class Fixture {
         guard let end = answer.firstRange(of: Data("\r\n\r\n".utf8)) else {
             throw TimedOut(what: "the admin API answers", logs: String(decoding: answer, as: UTF8.self))
         }
-        let words = String(decoding: answer[..<end.lowerBound], as: UTF8.self).split(separator: " ")
+        let answerHead = String(decoding: answer[..<end.lowerBound], as: UTF8.self)
+        let words = answerHead.split(separator: " ")
         let status = words.count > 1 ? Int(words[1]) ?? 0 : 0
-        return Answer(status: status, body: answer[end.upperBound...])
+        return Answer(status: status, head: answerHead, body: answer[end.upperBound...])
     }
 
     /// A stream of events; of HTTP/1.0, so that it is not in chunks and ends with the connection.

@@ -7,6 +7,7 @@ import HTTPServer
 import JSON
 import Logging
 import Store
+import TLS
 
 @testable import Fleet
 
@@ -29,6 +30,9 @@ final class FakeBackend: AdminBackend {
     var disconnected: [DeviceID] = []
     var checks = [ReadinessCheck(name: "state", isPassing: true, isRequired: true, detail: "active")]
 
+    var events: [StoreEvent] = []
+    var admissions: [Admission] = []
+
     private let loop: EventLoop
 
     init(loop: EventLoop) {
@@ -45,6 +49,14 @@ final class FakeBackend: AdminBackend {
         let result: Result<StoreAnswer, StoreFailure> =
             if let found = database?(query) { .success(found) } else { .failure(failure) }
         loop.atEndOfBatch { answer(result) }
+    }
+
+    func record(_ event: StoreEvent) { events.append(event) }
+    func apply(_ admission: Admission) { admissions.append(admission) }
+
+    /// The lines of the audit trail, oldest first.
+    var audit: [AuditRecord] {
+        events.compactMap { if case .audited(let record) = $0 { record } else { nil } }
     }
 
     func session(of device: DeviceID) -> SessionSnapshot? { sessions.first { $0.deviceID == device } }
@@ -102,20 +114,31 @@ final class AdminBench {
     let api: AdminAPI
     private let server: HTTPServer
     let address: SocketAddress
+    private var revision: Int64 = 0
 
-    init(isMetricsPublic: Bool = false) throws {
+    init(isMetricsPublic: Bool = false, bootstrapToken: String = "bootstrap-token") throws {
         loop = try EventLoop()
         backend = FakeBackend(loop: loop)
-        let tokens = AdminScope.allCases.map { scope in
-            AdminToken(value: "\(scope)-token", principal: AdminPrincipal(name: "\(scope)", scope: scope))
-        }
         api = AdminAPI(
             on: loop,
             configuration: AdminAPIConfiguration(
-                authenticator: AdminAuthenticator(tokens: tokens), isMetricsPublic: isMetricsPublic),
+                authenticator: AdminAuthenticator(bootstrapToken: bootstrapToken),
+                isMetricsPublic: isMetricsPublic),
             backend: backend, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         server = HTTPServer(on: loop, handler: api)
         address = try server.listen(SocketAddress(ip: .v4(IPv4Address(0x7f00_0001)), port: 0))
+        load([storedToken("read"), storedToken("operate"), storedToken("admin")])
+    }
+
+    /// Has the API copy these tokens from the database.
+    func load(_ keys: [AdminTokenKey]) {
+        revision += 1
+        let before = backend.database
+        backend.database = { [revision] _ in .adminTokenBook(AdminTokenBook(revision: revision, keys: keys)) }
+        api.noticed(tokenRevision: revision)
+        loop.runOnce(waitingAtMost: .zero)
+        backend.database = before
+        backend.questions = []
     }
 
     deinit {
@@ -162,6 +185,15 @@ final class AdminBench {
 }
 
 // MARK: Samples
+
+/// The token `SCOPE-token`, named as its scope.
+func storedToken(_ scope: String, expiresAt: WallTime? = nil) -> AdminTokenKey {
+    AdminTokenKey(
+        tokenID: someToken(scope), name: scope, scope: scope,
+        sha256: SHA256.digest(Array("\(scope)-token".utf8)), expiresAt: expiresAt)
+}
+
+func someToken(_ scope: String) -> TokenID { TokenID(high: 3, low: UInt64(scope.utf8.count)) }
 
 let someTime = WallTime(milliseconds: 1_769_850_300_120)
 let someAddress = SocketAddress(ip: .v4(IPv4Address(0xc000_0207)), port: 51_000)

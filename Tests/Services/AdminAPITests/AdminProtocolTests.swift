@@ -60,12 +60,36 @@ struct AdminProtocolTests {
         let answer = try bench.send(.patch, "/v1/nodes/self/drain")
         #expect(answer.status == 405)
         #expect(answer.code == "method_not_allowed")
-        #expect(answer.fields["allow"] == "GET, HEAD, POST, DELETE")
-        #expect(try bench.send(.post, "/livez").fields["allow"] == "GET, HEAD")
+        #expect(answer.fields["allow"] == "GET, HEAD, POST, DELETE, OPTIONS")
+        #expect(try bench.send(.post, "/livez").fields["allow"] == "GET, HEAD, OPTIONS")
         #expect(try bench.send(.put, "/v1/devices/dev1").fields["allow"]?.hasPrefix("GET, HEAD") == true)
         // A word of the path that is also a value of the path beside it has the methods of both.
-        #expect(try bench.send(.put, "/v1/conns/close").fields["allow"] == "GET, HEAD, DELETE, POST")
+        #expect(try bench.send(.put, "/v1/conns/close").fields["allow"] == "GET, HEAD, DELETE, POST, OPTIONS")
         #expect(try bench.get("/v1/conns/close").code == "conn_not_found")
+    }
+
+    @Test func optionsNamesTheMethods() throws {
+        let bench = try AdminBench()
+        let answer = try bench.send(.options, "/v1/nodes/self/drain", token: nil)
+        #expect(answer.status == 204)
+        #expect(answer.fields["allow"] == "GET, HEAD, POST, DELETE, OPTIONS")
+        #expect(answer.body.isEmpty)
+        #expect(try bench.send(.options, "/v1/nothing").status == 404)
+        #expect(try bench.send(.options, "*", token: nil).status == 204)
+        #expect(try bench.send("BREW", "/livez").status == 405)
+        #expect(try bench.send("get", "/livez").status == 405)
+    }
+
+    @Test func onlyUTF8IsJSON() throws {
+        let bench = try AdminBench()
+        func close(_ fields: HTTPFields) throws -> UInt16 {
+            try bench.send(.post, "/v1/conns/close", body: #"{"user":"x"}"#, fields: fields).status
+        }
+        #expect(try close(["Content-Type": "application/json;charset=\"UTF-8\""]) == 200)
+        #expect(try close(["Content-Type": "application/json; charset=latin1"]) == 415)
+        #expect(try close(["Content-Type": "application/json", "Content-Encoding": "gzip"]) == 415)
+        let odd = try bench.send(.post, "/v1/conns/close", body: "{\"user\":\"\\ud800\"}")
+        #expect(odd.status == 400)
     }
 
     @Test func everyGetHasHead() throws {

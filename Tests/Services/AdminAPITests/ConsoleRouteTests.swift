@@ -110,7 +110,7 @@ struct ConsoleRouteTests {
             #expect(head.fields["content-length"] == "\(try bench.get(path).body.count)")
             let post = try bench.send(.post, path)
             #expect(post.status == 405)
-            #expect(post.fields["allow"] == "GET, HEAD")
+            #expect(post.fields["allow"] == "GET, HEAD, OPTIONS")
         }
     }
 

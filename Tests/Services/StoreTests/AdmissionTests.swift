@@ -95,6 +95,9 @@ import Testing
         let told = try #require(try changes(after: 1).first)
         #expect(told.deviceID == (try store.device(named: "y")))
         #expect(told.revokedRevision == told.revision)
+        #expect(
+            try store.ask(.revokedDevices(among: [store.device(named: "x"), store.device(named: "y")]))
+                == .revokedDevices([store.device(named: "y")]))
         try sql.query("DELETE FROM pop.devices WHERE device_id = 'x'")
         #expect(try changes(after: 3).map(\.isEnabled) == [true])
         // What happens to a device all the time is no change of its admission.
