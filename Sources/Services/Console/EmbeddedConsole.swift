@@ -176,7 +176,7 @@ export async function all(target, values, { most = 5000, signal } = {}) {
 
 """###),
 ConsoleFile(
-name: "app.js", digest: "2fedabd98f6a1fa1ee775aa5d1764bacae0a592e033ff7a500ac52e2784c539c",
+name: "app.js", digest: "b647138a9b65facbaf5689ad6289efdcddd825b47063475819e2ca204ef3716c",
 text: ###"""
 // The frame: who is signed in, the menu, and which view is shown.
 
@@ -229,8 +229,13 @@ function show() {
   const route = currentRoute();
   const view = viewOf(route);
   for (const [key, item] of frame.items) {
-    if (key === route.view) item.setAttribute("aria-current", "page");
-    else item.removeAttribute("aria-current");
+    if (key === route.view) {
+      item.setAttribute("aria-current", "page");
+      // In a narrow window the menu is a strip.
+      item.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else {
+      item.removeAttribute("aria-current");
+    }
   }
   page = new Page(route, { isLive: view !== null });
   put(frame.main, page.element);
@@ -584,7 +589,7 @@ export function startClock() {
 
 """###),
 ConsoleFile(
-name: "conns.js", digest: "b0037f9a1900f1146bbab638ec3f26dc6c0d874fb369e4bce0034b109e9d2ba5",
+name: "conns.js", digest: "94d602565bba5f28ee0b0aeed11de41c5251f325728991c344b0faa7d62bc761",
 text: ###"""
 // Live conns: who goes where through which device, and ending them.
 
@@ -596,7 +601,7 @@ import { FilterBar } from "./filters.js";
 import * as fleet from "./fleet.js";
 import { count, duration, plural, rate, upDown } from "./format.js";
 import { List } from "./list.js";
-import { button, deviceLink, field, nodeLink, pill, shortID, text } from "./parts.js";
+import { button, deviceLink, field, nodeLink, pill, select, shortID, text } from "./parts.js";
 
 const FILTERS = ["device_id", "node_id", "user", "protocol", "target"];
 const PROTOCOLS = [["socks5", "SOCKS5"], ["http", "HTTP CONNECT"], ["udp", "UDP"]];
@@ -702,10 +707,9 @@ function askToCloseMatching(list) {
     device_id: field("Device", input(given.device_id)),
     target: field("Target", input(given.target)),
     user: field("User", input(given.user)),
-    protocol: field("Protocol", input(given.protocol)),
+    protocol: field("Protocol", select([["", "Any"], ...PROTOCOLS], given.protocol ?? "")),
     node_id: field("Node", input(given.node_id)),
   };
-  fields.protocol.control.placeholder = "socks5, http or udp";
   const read = () => Object.fromEntries(FILTERS.map((each) => [each, fields[each].control.value.trim()])
     .filter(([, value]) => value !== ""));
   ask({
@@ -1127,7 +1131,7 @@ main {
 
 """###),
 ConsoleFile(
-name: "devices.js", digest: "eea949f09bd1cbf0771d987e9b405e5f16eda0a4b41af8a637ed28d78ee31581",
+name: "devices.js", digest: "de853930c14d743103c6bdafc7e813c25150a61199f9de744ce07a88d828eed8",
 text: ###"""
 // Devices: the list, and all there is to know of one.
 
@@ -1138,7 +1142,7 @@ import { ask, showSecret } from "./dialog.js";
 import { h, name, put, visible } from "./dom.js";
 import { FilterBar } from "./filters.js";
 import * as fleet from "./fleet.js";
-import { bytes, count, milliseconds, percent, upDown } from "./format.js";
+import { bytes, milliseconds, percent, upDown } from "./format.js";
 import { sessionList } from "./history.js";
 import { List } from "./list.js";
 import { loadSection } from "./load.js";
@@ -1224,8 +1228,8 @@ function askForNewDevice() {
   });
 }
 
-async function makeToken(id, reason, key) {
-  return (await call("POST", path("devices", id, "token"), { reason, key })).data;
+async function makeToken(id, reason, key, ifMatch = null) {
+  return (await call("POST", path("devices", id, "token"), { body: {}, reason, key, ifMatch })).data;
 }
 
 function showToken({ device_id: id, token }) {
@@ -1285,7 +1289,7 @@ function deviceFacts(device) {
     ["Data address", text(device.quic_remote_address)],
     ["Agent", text(device.agent_version)],
     ["Session", shortID(device.session_id)],
-    ["Session epoch", device.session_epoch > 0 ? count(device.session_epoch) : null],
+    ["Session epoch", device.session_epoch > 0 ? String(device.session_epoch) : null],
     ["First seen", ago(device.first_seen_at)],
   ]);
 }
@@ -1312,11 +1316,11 @@ function deviceActions(state, done) {
         body: { enabled: !enabled }, reason, key, ifMatch,
       }),
     }))),
-    button("New token…", asking(() => ({
+    button("New token…", asking((ifMatch) => ({
       title: `A new token for ${id}?`,
       text: "A token that it had before stops working for its next connection.",
       action: "Make token", success: null,
-      run: ({ reason, key }) => makeToken(state.device.device_id, reason, key),
+      run: ({ reason, key }) => makeToken(state.device.device_id, reason, key, ifMatch),
       done: (result) => {
         showToken(result);
         done();
@@ -1535,7 +1539,7 @@ export function name(text, attributes = {}) {
 
 """###),
 ConsoleFile(
-name: "drain.js", digest: "1cb0c826cb34160559719b8de3ceaa9d4b9ad26b12188ce348921da093bc977c",
+name: "drain.js", digest: "5025a3ffaa51b2f84fde875bba8352c9eae7c9090dce36893e0556bfced2a345",
 text: ###"""
 // A node's drain: ordering one, watching how far it is, and taking it back.
 
@@ -1651,7 +1655,7 @@ export function askToDrain(node, present, done) {
       "At the deadline", select([["cut", "Close what is left"], ["hold", "Keep what is left"]], "cut")),
     ...(others.length > 0 && {
       redirect_to: field(
-        "Send devices to", targets, { hint: "None chosen: where each device finds a way itself." }),
+        "Send devices to", targets, { hint: "None chosen: each device looks for a node itself." }),
     }),
   };
   const body = () => ({
@@ -1894,7 +1898,7 @@ function reason(value) {
 
 """###),
 ConsoleFile(
-name: "filters.js", digest: "bc44ef90bb90024a949db43469efcda5db2503ac838728506bc57be3014352c8",
+name: "filters.js", digest: "88c99930c5326945ecd1b32bd4034d47601283b69f0df034c6c9b0c881e81cbe",
 text: ###"""
 // The filters above a list. Each is sent to the server by its name; nothing is filtered in the browser.
 
@@ -1904,7 +1908,7 @@ import { button, select } from "./parts.js";
 const TYPING_MILLISECONDS = 300;
 
 /**
- * A filter: `{ name, label, kind: "text" | "choice" | "many", options, placeholder, hint }`.
+ * A filter: `{ name, label, kind: "text" | "choice" | "many" | "time", options, placeholder }`.
  * `list` has `values(name)` and `set(changes)`.
  */
 export class FilterBar {
@@ -1944,6 +1948,7 @@ export class FilterBar {
     switch (filter.kind) {
       case "choice": return [this.#choice(filter), null];
       case "many": return this.#many(filter);
+      case "time": return [this.#time(filter), null];
       default: return [this.#text(filter), null];
     }
   }
@@ -1977,6 +1982,24 @@ export class FilterBar {
       return { [name]: "" };
     });
     return control;
+  }
+
+  /** Chosen by the operator's clock and sent as what it is everywhere. */
+  #time({ name }) {
+    const input = h("input", { type: "datetime-local" });
+    const at = new Date(this.#list.values(name)[0] ?? "");
+    if (!Number.isNaN(at.getTime())) {
+      const shift = at.getTimezoneOffset() * 60_000;
+      input.value = new Date(at.getTime() - shift).toISOString().slice(0, 16);
+    }
+    input.addEventListener("change", () => this.#list.set({
+      [name]: input.value === "" ? "" : new Date(input.value).toISOString(),
+    }));
+    this.#resets.push(() => {
+      input.value = "";
+      return { [name]: "" };
+    });
+    return input;
   }
 
   #many({ name, placeholder = "" }) {
@@ -2269,7 +2292,7 @@ export function plural(number, one, many = `${one}s`) {
 
 """###),
 ConsoleFile(
-name: "history.js", digest: "703dd5f27592c6f5e2231999f86a8f99426d7eaa8e8c3431598f501670258363",
+name: "history.js", digest: "022237066fbabf4a089d4e9f878b0e81b26311adb0d3a1fa1459454925a365b2",
 text: ###"""
 // What was: sessions, drains and the audit trail.
 
@@ -2291,8 +2314,8 @@ export function sessionsView(page) {
     { name: "device_id", label: "Device", kind: "text", placeholder: "exact id" },
     { name: "node_id", label: "Node", kind: "text", placeholder: "id or self" },
     { name: "open", label: "Open", kind: "choice", options: [["true", "Open"], ["false", "Ended"]] },
-    { name: "from", label: "From", kind: "text", placeholder: "2026-01-31T09:00:00Z" },
-    { name: "to", label: "To", kind: "text", placeholder: "2026-01-31T10:00:00Z" },
+    { name: "from", label: "Started from", kind: "time" },
+    { name: "to", label: "Started before", kind: "time" },
   ], list).element, list.section);
 }
 
@@ -2388,7 +2411,18 @@ export function auditView(page) {
       { title: "Request", text: (each) => each.request_id, cell: (each) => shortID(each.request_id) },
     ],
   });
-  page.add(list.section);
+  page.add(new FilterBar([
+    { name: "actor", label: "Who", kind: "text", placeholder: "exact name" },
+    { name: "path", label: "Path begins with", kind: "text", placeholder: "/v1/devices/" },
+    {
+      name: "method", label: "Method", kind: "choice",
+      options: ["POST", "PUT", "PATCH", "DELETE"].map((each) => [each, each]),
+    },
+    { name: "status", label: "Answer", kind: "text", placeholder: "e.g. 403" },
+    { name: "node_id", label: "Node", kind: "text", placeholder: "id or self" },
+    { name: "from", label: "From", kind: "time" },
+    { name: "to", label: "Before", kind: "time" },
+  ], list).element, list.section);
 }
 
 function auditCall(entry) {
@@ -2442,7 +2476,7 @@ text: ###"""
 
 """###),
 ConsoleFile(
-name: "list.js", digest: "4fad7aaba1f9f9e4b299cf1314c9425816183e97dc2915e471b0aaf9616c4112",
+name: "list.js", digest: "5fd9be9891de459d02d5c6946370ba39b1ba83ac82db6fc8b0fa6118a4f84107",
 text: ###"""
 // A list of the API as a section: filters that the server applies, its order, and pages by its cursors.
 
@@ -2492,7 +2526,8 @@ export class List {
       onSort: (name) => this.#sort(name),
     });
     this.#pager = new Pager({
-      sizes: PAGE_SIZES, size: Number(this.#values.get("limit")) || options.limit || DEFAULT_PAGE_SIZE,
+      caption: options.caption, sizes: PAGE_SIZES,
+      size: Number(this.#values.get("limit")) || options.limit || DEFAULT_PAGE_SIZE,
       onFirst: () => this.#go([null]),
       onBack: () => this.#go(this.#cursors.slice(0, -1)),
       onNext: () => this.#next && this.#go([...this.#cursors, this.#next]),
@@ -2597,15 +2632,16 @@ class Pager {
   #next;
   #text = h("span", { class: "muted" });
 
-  constructor({ sizes, size, onFirst, onBack, onNext, onSize }) {
+  constructor({ caption, sizes, size, onFirst, onBack, onNext, onSize }) {
     this.#first = button("First", onFirst, { kind: "quiet" });
     this.#back = button("Previous", onBack, { kind: "quiet" });
     this.#next = button("Next", onNext, { kind: "quiet" });
     const chooser = select(sizes.map((each) => [String(each), String(each)]), String(size));
     chooser.setAttribute("aria-label", "Rows on a page");
     chooser.addEventListener("change", () => onSize(chooser.value));
-    this.element = h("nav", { class: "pager", "aria-label": "Pages" }, this.#first, this.#back, this.#text,
-      this.#next, h("label", { class: "pager-size" }, h("span", { class: "muted" }, "Rows"), chooser));
+    this.element = h("nav", { class: "pager", "aria-label": `Pages of: ${caption}` },
+      this.#first, this.#back, this.#text, this.#next,
+      h("label", { class: "pager-size" }, h("span", { class: "muted" }, "Rows"), chooser));
   }
 
   show({ page, hasNext, size }) {
@@ -2711,7 +2747,7 @@ export function loadSection(id) {
 
 """###),
 ConsoleFile(
-name: "nodes.js", digest: "eecdb40d5469977643912a6a2e31a68c13318e7c6137a94c715575afe48edb24",
+name: "nodes.js", digest: "6181ae366248102774d8bd2cb7f1fbf2ff5b5c357ac1c3eeca433d172b8086bb",
 text: ###"""
 // Nodes, and taking them out of service.
 
@@ -2757,7 +2793,7 @@ export function nodesView(page) {
       { title: "Last seen", text: (node) => node.last_seen_at, cell: (node) => ago(node.last_seen_at) },
       {
         title: "Actions", actions: true, text: (node) => node.state,
-        cell: (node, current) => actions(node, current, () => list.refresh()),
+        cell: (node, current) => actions(node, current, () => list.refresh(), "small"),
       },
     ],
   });
@@ -2776,16 +2812,20 @@ function nodeCell(node) {
   return [nodeLink(node.node_id), isAnswering(node) ? h("span", { class: "muted" }, " answering") : null];
 }
 
-function actions(node, current, done) {
-  const isOut = node.state === "cordoned";
-  const isDraining = node.state === "draining" || node.state === "drained";
+/** What can be done with a node as it is; its drain is watched on its own page. */
+function actions(node, current, done, kind = "") {
   if (node.state === "down") return null;
-  if (isDraining) return h("a", { class: "button small", href: link("nodes", node.node_id) }, "Show drain");
+  if (isDraining(node)) {
+    return h("a", { class: `button ${kind}`, href: link("nodes", node.node_id) }, "Show drain");
+  }
+  const isOut = node.state === "cordoned";
   return h("span", { class: "button-row" },
-    button(isOut ? "Uncordon…" : "Cordon…", () => askForEligibility(current(), isOut, done), {
-      kind: "small",
-    }),
-    button("Drain…", () => askToDrain(current(), null, done), { kind: "small" }));
+    button(isOut ? "Uncordon…" : "Cordon…", () => askForEligibility(current(), isOut, done), { kind }),
+    button("Drain…", () => askToDrain(current(), null, done), { kind }));
+}
+
+function isDraining(node) {
+  return node.state === "draining" || node.state === "drained";
 }
 
 function askForEligibility(node, eligible, done) {
@@ -2807,17 +2847,21 @@ export function nodeView(page) {
   const id = page.route.parts[0];
   page.title(h("a", { href: link("nodes"), class: "crumb" }, "Nodes"), name(id));
   let node = null;
+  let offered = null;
   const figures = h("div");
   const refresh = () => {
     section.refresh();
     drain.refresh();
   };
   const section = new Section({
-    quiet: false, seconds: 3,
+    seconds: 3,
     load: async (signal) => {
       node = await get(path("nodes", id), { signal });
       if (signal.aborted) return;
-      page.actions(actions(node, () => node, refresh));
+      if (offered !== node.state) {
+        offered = node.state;
+        page.actions(isDraining(node) ? null : actions(node, () => node, refresh));
+      }
       put(figures, nodeFacts(node));
       section.show(figures);
     },
@@ -3198,7 +3242,7 @@ export class Section {
 
 """###),
 ConsoleFile(
-name: "parts.css", digest: "1060b2c3a2492f4200916ef3f1c5313f7086359edcbe11269ff9c384e5f30b3c",
+name: "parts.css", digest: "7745be7b14b7a00afb69cda567657e3afee08cfd6eb8483329aa2246e0e2ad48",
 text: ###"""
 /* Parts: buttons, fields, tables, boxes, charts. */
 
@@ -4103,6 +4147,23 @@ progress {
     overflow-wrap: anywhere;
   }
 
+  .numeric {
+    text-align: left;
+  }
+
+  .facts {
+    grid-template-columns: repeat(2, minmax(0, 1fr));
+  }
+
+  .facts .meter {
+    flex-wrap: wrap;
+    white-space: normal;
+  }
+
+  .tile-value {
+    font-size: 1.35rem;
+  }
+
   td::before {
     content: attr(data-label);
     display: block;
@@ -4127,12 +4188,19 @@ progress {
   .filter,
   .filter.text input,
   .filter.many input,
+  .filter.time input,
   .filter select {
     width: 100%;
+    min-width: 0;
   }
 
   .filter {
     flex: 1 1 45%;
+    grid-template-columns: minmax(0, 1fr);
+  }
+
+  .filter.time {
+    flex-basis: 100%;
   }
 }
 

@@ -49,8 +49,13 @@ function show() {
   const route = currentRoute();
   const view = viewOf(route);
   for (const [key, item] of frame.items) {
-    if (key === route.view) item.setAttribute("aria-current", "page");
-    else item.removeAttribute("aria-current");
+    if (key === route.view) {
+      item.setAttribute("aria-current", "page");
+      // In a narrow window the menu is a strip.
+      item.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else {
+      item.removeAttribute("aria-current");
+    }
   }
   page = new Page(route, { isLive: view !== null });
   put(frame.main, page.element);

@@ -8,7 +8,7 @@ import { FilterBar } from "./filters.js";
 import * as fleet from "./fleet.js";
 import { count, duration, plural, rate, upDown } from "./format.js";
 import { List } from "./list.js";
-import { button, deviceLink, field, nodeLink, pill, shortID, text } from "./parts.js";
+import { button, deviceLink, field, nodeLink, pill, select, shortID, text } from "./parts.js";
 
 const FILTERS = ["device_id", "node_id", "user", "protocol", "target"];
 const PROTOCOLS = [["socks5", "SOCKS5"], ["http", "HTTP CONNECT"], ["udp", "UDP"]];
@@ -114,10 +114,9 @@ function askToCloseMatching(list) {
     device_id: field("Device", input(given.device_id)),
     target: field("Target", input(given.target)),
     user: field("User", input(given.user)),
-    protocol: field("Protocol", input(given.protocol)),
+    protocol: field("Protocol", select([["", "Any"], ...PROTOCOLS], given.protocol ?? "")),
     node_id: field("Node", input(given.node_id)),
   };
-  fields.protocol.control.placeholder = "socks5, http or udp";
   const read = () => Object.fromEntries(FILTERS.map((each) => [each, fields[each].control.value.trim()])
     .filter(([, value]) => value !== ""));
   ask({

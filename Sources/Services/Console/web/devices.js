@@ -7,7 +7,7 @@ import { ask, showSecret } from "./dialog.js";
 import { h, name, put, visible } from "./dom.js";
 import { FilterBar } from "./filters.js";
 import * as fleet from "./fleet.js";
-import { bytes, count, milliseconds, percent, upDown } from "./format.js";
+import { bytes, milliseconds, percent, upDown } from "./format.js";
 import { sessionList } from "./history.js";
 import { List } from "./list.js";
 import { loadSection } from "./load.js";
@@ -93,8 +93,8 @@ function askForNewDevice() {
   });
 }
 
-async function makeToken(id, reason, key) {
-  return (await call("POST", path("devices", id, "token"), { reason, key })).data;
+async function makeToken(id, reason, key, ifMatch = null) {
+  return (await call("POST", path("devices", id, "token"), { body: {}, reason, key, ifMatch })).data;
 }
 
 function showToken({ device_id: id, token }) {
@@ -154,7 +154,7 @@ function deviceFacts(device) {
     ["Data address", text(device.quic_remote_address)],
     ["Agent", text(device.agent_version)],
     ["Session", shortID(device.session_id)],
-    ["Session epoch", device.session_epoch > 0 ? count(device.session_epoch) : null],
+    ["Session epoch", device.session_epoch > 0 ? String(device.session_epoch) : null],
     ["First seen", ago(device.first_seen_at)],
   ]);
 }
@@ -181,11 +181,11 @@ function deviceActions(state, done) {
         body: { enabled: !enabled }, reason, key, ifMatch,
       }),
     }))),
-    button("New token…", asking(() => ({
+    button("New token…", asking((ifMatch) => ({
       title: `A new token for ${id}?`,
       text: "A token that it had before stops working for its next connection.",
       action: "Make token", success: null,
-      run: ({ reason, key }) => makeToken(state.device.device_id, reason, key),
+      run: ({ reason, key }) => makeToken(state.device.device_id, reason, key, ifMatch),
       done: (result) => {
         showToken(result);
         done();

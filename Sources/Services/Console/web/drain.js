@@ -112,7 +112,7 @@ export function askToDrain(node, present, done) {
       "At the deadline", select([["cut", "Close what is left"], ["hold", "Keep what is left"]], "cut")),
     ...(others.length > 0 && {
       redirect_to: field(
-        "Send devices to", targets, { hint: "None chosen: where each device finds a way itself." }),
+        "Send devices to", targets, { hint: "None chosen: each device looks for a node itself." }),
     }),
   };
   const body = () => ({

@@ -6,7 +6,7 @@ import { button, select } from "./parts.js";
 const TYPING_MILLISECONDS = 300;
 
 /**
- * A filter: `{ name, label, kind: "text" | "choice" | "many", options, placeholder, hint }`.
+ * A filter: `{ name, label, kind: "text" | "choice" | "many" | "time", options, placeholder }`.
  * `list` has `values(name)` and `set(changes)`.
  */
 export class FilterBar {
@@ -46,6 +46,7 @@ export class FilterBar {
     switch (filter.kind) {
       case "choice": return [this.#choice(filter), null];
       case "many": return this.#many(filter);
+      case "time": return [this.#time(filter), null];
       default: return [this.#text(filter), null];
     }
   }
@@ -79,6 +80,24 @@ export class FilterBar {
       return { [name]: "" };
     });
     return control;
+  }
+
+  /** Chosen by the operator's clock and sent as what it is everywhere. */
+  #time({ name }) {
+    const input = h("input", { type: "datetime-local" });
+    const at = new Date(this.#list.values(name)[0] ?? "");
+    if (!Number.isNaN(at.getTime())) {
+      const shift = at.getTimezoneOffset() * 60_000;
+      input.value = new Date(at.getTime() - shift).toISOString().slice(0, 16);
+    }
+    input.addEventListener("change", () => this.#list.set({
+      [name]: input.value === "" ? "" : new Date(input.value).toISOString(),
+    }));
+    this.#resets.push(() => {
+      input.value = "";
+      return { [name]: "" };
+    });
+    return input;
   }
 
   #many({ name, placeholder = "" }) {

@@ -18,8 +18,8 @@ export function sessionsView(page) {
     { name: "device_id", label: "Device", kind: "text", placeholder: "exact id" },
     { name: "node_id", label: "Node", kind: "text", placeholder: "id or self" },
     { name: "open", label: "Open", kind: "choice", options: [["true", "Open"], ["false", "Ended"]] },
-    { name: "from", label: "From", kind: "text", placeholder: "2026-01-31T09:00:00Z" },
-    { name: "to", label: "To", kind: "text", placeholder: "2026-01-31T10:00:00Z" },
+    { name: "from", label: "Started from", kind: "time" },
+    { name: "to", label: "Started before", kind: "time" },
   ], list).element, list.section);
 }
 
@@ -115,7 +115,18 @@ export function auditView(page) {
       { title: "Request", text: (each) => each.request_id, cell: (each) => shortID(each.request_id) },
     ],
   });
-  page.add(list.section);
+  page.add(new FilterBar([
+    { name: "actor", label: "Who", kind: "text", placeholder: "exact name" },
+    { name: "path", label: "Path begins with", kind: "text", placeholder: "/v1/devices/" },
+    {
+      name: "method", label: "Method", kind: "choice",
+      options: ["POST", "PUT", "PATCH", "DELETE"].map((each) => [each, each]),
+    },
+    { name: "status", label: "Answer", kind: "text", placeholder: "e.g. 403" },
+    { name: "node_id", label: "Node", kind: "text", placeholder: "id or self" },
+    { name: "from", label: "From", kind: "time" },
+    { name: "to", label: "Before", kind: "time" },
+  ], list).element, list.section);
 }
 
 function auditCall(entry) {

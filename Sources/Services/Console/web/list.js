@@ -46,7 +46,8 @@ export class List {
       onSort: (name) => this.#sort(name),
     });
     this.#pager = new Pager({
-      sizes: PAGE_SIZES, size: Number(this.#values.get("limit")) || options.limit || DEFAULT_PAGE_SIZE,
+      caption: options.caption, sizes: PAGE_SIZES,
+      size: Number(this.#values.get("limit")) || options.limit || DEFAULT_PAGE_SIZE,
       onFirst: () => this.#go([null]),
       onBack: () => this.#go(this.#cursors.slice(0, -1)),
       onNext: () => this.#next && this.#go([...this.#cursors, this.#next]),
@@ -151,15 +152,16 @@ class Pager {
   #next;
   #text = h("span", { class: "muted" });
 
-  constructor({ sizes, size, onFirst, onBack, onNext, onSize }) {
+  constructor({ caption, sizes, size, onFirst, onBack, onNext, onSize }) {
     this.#first = button("First", onFirst, { kind: "quiet" });
     this.#back = button("Previous", onBack, { kind: "quiet" });
     this.#next = button("Next", onNext, { kind: "quiet" });
     const chooser = select(sizes.map((each) => [String(each), String(each)]), String(size));
     chooser.setAttribute("aria-label", "Rows on a page");
     chooser.addEventListener("change", () => onSize(chooser.value));
-    this.element = h("nav", { class: "pager", "aria-label": "Pages" }, this.#first, this.#back, this.#text,
-      this.#next, h("label", { class: "pager-size" }, h("span", { class: "muted" }, "Rows"), chooser));
+    this.element = h("nav", { class: "pager", "aria-label": `Pages of: ${caption}` },
+      this.#first, this.#back, this.#text, this.#next,
+      h("label", { class: "pager-size" }, h("span", { class: "muted" }, "Rows"), chooser));
   }
 
   show({ page, hasNext, size }) {

@@ -42,7 +42,7 @@ export function nodesView(page) {
       { title: "Last seen", text: (node) => node.last_seen_at, cell: (node) => ago(node.last_seen_at) },
       {
         title: "Actions", actions: true, text: (node) => node.state,
-        cell: (node, current) => actions(node, current, () => list.refresh()),
+        cell: (node, current) => actions(node, current, () => list.refresh(), "small"),
       },
     ],
   });
@@ -61,16 +61,20 @@ function nodeCell(node) {
   return [nodeLink(node.node_id), isAnswering(node) ? h("span", { class: "muted" }, " answering") : null];
 }
 
-function actions(node, current, done) {
-  const isOut = node.state === "cordoned";
-  const isDraining = node.state === "draining" || node.state === "drained";
+/** What can be done with a node as it is; its drain is watched on its own page. */
+function actions(node, current, done, kind = "") {
   if (node.state === "down") return null;
-  if (isDraining) return h("a", { class: "button small", href: link("nodes", node.node_id) }, "Show drain");
+  if (isDraining(node)) {
+    return h("a", { class: `button ${kind}`, href: link("nodes", node.node_id) }, "Show drain");
+  }
+  const isOut = node.state === "cordoned";
   return h("span", { class: "button-row" },
-    button(isOut ? "Uncordon…" : "Cordon…", () => askForEligibility(current(), isOut, done), {
-      kind: "small",
-    }),
-    button("Drain…", () => askToDrain(current(), null, done), { kind: "small" }));
+    button(isOut ? "Uncordon…" : "Cordon…", () => askForEligibility(current(), isOut, done), { kind }),
+    button("Drain…", () => askToDrain(current(), null, done), { kind }));
+}
+
+function isDraining(node) {
+  return node.state === "draining" || node.state === "drained";
 }
 
 function askForEligibility(node, eligible, done) {
@@ -92,17 +96,21 @@ export function nodeView(page) {
   const id = page.route.parts[0];
   page.title(h("a", { href: link("nodes"), class: "crumb" }, "Nodes"), name(id));
   let node = null;
+  let offered = null;
   const figures = h("div");
   const refresh = () => {
     section.refresh();
     drain.refresh();
   };
   const section = new Section({
-    quiet: false, seconds: 3,
+    seconds: 3,
     load: async (signal) => {
       node = await get(path("nodes", id), { signal });
       if (signal.aborted) return;
-      page.actions(actions(node, () => node, refresh));
+      if (offered !== node.state) {
+        offered = node.state;
+        page.actions(isDraining(node) ? null : actions(node, () => node, refresh));
+      }
       put(figures, nodeFacts(node));
       section.show(figures);
     },
