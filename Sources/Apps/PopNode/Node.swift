@@ -103,6 +103,7 @@ final class Node {
                 url: postgres?.connectionString ?? configuration.database.url ?? "",
                 outboxPath: files.outboxPath),
             log: Logger(label: "store"))
+        plane.learnEpoch(store.lastEpoch)
         observer = NodeObserver(plane: plane, store: store)
         plane.observer = observer
         let metrics = MetricRegistry(on: loop)

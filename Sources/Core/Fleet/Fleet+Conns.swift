@@ -35,6 +35,7 @@ extension Fleet {
         sessions[id]?.lastPick = picks
         sessions[id]?.conns.insert(conn)
         sessions[id]?.connsTotal += 1
+        counted.insert(id)
         rank(id)
     }
 
@@ -167,6 +168,7 @@ extension Fleet {
         totals.bytesReceived &+= received
         sessions[conn.session]?.bytesSent &+= sent
         sessions[conn.session]?.bytesReceived &+= received
+        counted.insert(conn.session)
     }
 
     /// A conn is over, with its last counts.

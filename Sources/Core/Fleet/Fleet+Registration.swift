@@ -179,6 +179,11 @@ extension Fleet {
         return ahead &+ 1
     }
 
+    /// Lives of this node before this one gave epochs up to this.
+    package mutating func learnEpoch(_ epoch: UInt64) {
+        lastEpoch = max(lastEpoch, epoch)
+    }
+
     /// Another node, or the database, knows of this epoch of the device.
     package mutating func learnEpoch(_ epoch: UInt64, of device: DeviceID) {
         guard epoch > lastEpoch, epoch > epochsAhead[device] ?? 0 else { return }

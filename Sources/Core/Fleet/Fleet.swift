@@ -40,6 +40,9 @@ package struct Fleet: ~Copyable {
     var conns: [ConnID: Conn] = [:]
     var openDeadlines = IndexedHeap<ConnID, Instant>()
 
+    /// Sessions that have carried something since this was last asked for.
+    var counted: Set<SessionID> = []
+
     var disabled: Set<DeviceID> = []
     var lastEpoch: UInt64 = 0
     /// Epochs known to lie ahead of this node's clock, e.g. given by a node whose clock runs fast.
@@ -59,6 +62,13 @@ package struct Fleet: ~Copyable {
         let taken = actions
         actions = []
         return taken
+    }
+
+    /// The live sessions whose counts have changed since this was last called.
+    package mutating func takeCountedSessions() -> [SessionSnapshot] {
+        let ids = counted
+        counted.removeAll(keepingCapacity: true)
+        return ids.compactMap { session($0) }
     }
 
     /// Changes what devices are told from now on; a new strategy ranks all devices again.

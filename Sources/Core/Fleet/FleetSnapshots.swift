@@ -61,7 +61,7 @@ package struct ConnSnapshot: Sendable, Hashable {
     package var openedAt: WallTime
     package var bytesSent: UInt64
     package var bytesReceived: UInt64
-    /// When bytes were last seen; the data loops tell about once a second.
+    /// When bytes were last seen; the data loops tell about twice a second.
     package var lastActiveAt: Instant
 
     package func idleSeconds(at now: Instant) -> Int64 {

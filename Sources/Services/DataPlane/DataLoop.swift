@@ -28,7 +28,7 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
     }
 
     /// How often byte counts are told while bytes move.
-    private static let progressInterval = Duration.seconds(1)
+    private static let progressInterval = Duration.milliseconds(400)
 
     /// - Parameter commands: the mailbox whose messages the loop gives to `handle`.
     init(

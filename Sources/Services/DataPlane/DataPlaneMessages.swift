@@ -81,7 +81,7 @@ package enum DataEvent: Sendable {
     case released(PendingConn)
     /// A conn, pending or open, is over; told once for every `expect` that was not followed by `released`.
     case connEnded(ConnProgress, CloseReason)
-    /// Counts of the conns that moved bytes since the last time; about once a second.
+    /// Counts of the conns that moved bytes since the last time; about twice a second.
     case progress([ConnProgress])
     /// What the loop has done since its start. Rare and large, so it makes the others no larger.
     indirect case figures(loop: Int, DataLoopFigures)

@@ -234,6 +234,12 @@ package final class DevicePlane {
         settle()
     }
 
+    /// The live sessions that have carried something since this was last called.
+    package func takeCountedSessions() -> [SessionSnapshot] { fleet.takeCountedSessions() }
+
+    /// Lives of this node before this one gave epochs up to this.
+    package func learnEpoch(_ epoch: UInt64) { fleet.learnEpoch(epoch) }
+
     /// The database or another node knows of this epoch of the device.
     package func learnEpoch(_ epoch: UInt64, of device: DeviceID) {
         fleet.learnEpoch(epoch, of: device)

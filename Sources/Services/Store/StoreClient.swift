@@ -1,4 +1,4 @@
-internal import Domain
+package import Domain
 package import EventLoop
 package import Logging
 
@@ -9,6 +9,9 @@ package final class StoreClient: StorePort {
     package var healthChanged: ((StoreHealth) -> Void)?
     /// Called with since when devices are known whose sessions have been put on record.
     package var learned: (([DeviceFirstSeen]) -> Void)?
+
+    /// No new session may have an epoch up to this: lives of this node before this one gave them.
+    package let lastEpoch: UInt64
 
     private let loop: EventLoop
     private let commands: Mailbox<StoreCommand>
@@ -32,6 +35,8 @@ package final class StoreClient: StorePort {
         on loop: EventLoop, _ configuration: StoreConfiguration, log: Logger
     ) throws(SystemError) {
         self.loop = loop
+        // Before the thread has the file.
+        lastEpoch = configuration.outboxPath.map { NodeNotes.lastEpoch(outboxPath: $0) } ?? 0
         let commands = try Mailbox<StoreCommand>()
         let replies = try Mailbox<StoreReply>()
         self.commands = commands
@@ -45,6 +50,14 @@ package final class StoreClient: StorePort {
 
     package func record(_ event: StoreEvent) {
         commands.send(.record(event))
+    }
+
+    package func count(_ updates: [SessionUpdate]) {
+        commands.send(.count(updates))
+    }
+
+    package func forgetTokens(of device: DeviceID) {
+        commands.send(.forgetTokens(device))
     }
 
     package func startSession(_ record: SessionRecord, durable: @escaping () -> Void) {

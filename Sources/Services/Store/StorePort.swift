@@ -1,3 +1,5 @@
+package import Domain
+
 /// The control loop's side of the store: hands events over and asks questions; never blocks.
 package protocol StorePort: AnyObject {
     /// Hands over what happened; fire and forget.
@@ -7,6 +9,13 @@ package protocol StorePort: AnyObject {
     /// database does not answer, on disk. If the disk fails as well it is called in about the same time. It is
     /// not called when the store's thread is held up by a disk that hangs: the caller decides how long to wait.
     func startSession(_ record: SessionRecord, durable: @escaping () -> Void)
+
+    /// Notes what open sessions have carried so far, for the case that this process ends without a word. Cheap:
+    /// it goes to the node's own disk and not to the database.
+    func count(_ updates: [SessionUpdate])
+
+    /// The device's token may be another one by now, or nobody's: what is remembered of it is no longer good.
+    func forgetTokens(of device: DeviceID)
 
     /// Asks; `answer` is called exactly once, later, on the caller's loop, within the store's bound of time.
     func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void)

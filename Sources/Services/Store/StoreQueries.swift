@@ -73,10 +73,13 @@ package enum StoreAnswer: Sendable, Hashable {
 package struct TokenHolder: Sendable, Hashable {
     package var deviceID: DeviceID
     package var enabled: Bool
+    /// Of the device's newest session that is known; 0 when there is none.
+    package var sessionEpoch: UInt64
 
-    package init(deviceID: DeviceID, enabled: Bool) {
+    package init(deviceID: DeviceID, enabled: Bool, sessionEpoch: UInt64 = 0) {
         self.deviceID = deviceID
         self.enabled = enabled
+        self.sessionEpoch = sessionEpoch
     }
 }
 

@@ -6,6 +6,8 @@ internal import Postgres
 /// Control loop to store thread.
 enum StoreCommand: Sendable {
     case record(StoreEvent)
+    case count([SessionUpdate])
+    case forgetTokens(DeviceID)
     case ask(UInt64, StoreQuery)
     /// Write what waits, not longer than this, and end.
     case stop(within: Duration)
@@ -24,6 +26,8 @@ final class StoreThread {
     private let loop: EventLoop
     private let writer: StoreWriter
     private let reader: StoreReader
+    private let notes: NodeNotes?
+    private let tokens: DeviceTokens
     private let replies: Mailbox<StoreReply>
     private var healthTimer: LoopTimer?
     private var isHealthStale = false
@@ -56,6 +60,8 @@ final class StoreThread {
         let life = NodeLife(id: configuration.node.nodeID, incarnation: SessionID(using: &random))
         let disk = configuration.outboxPath.map { DiskQueue(path: $0, life: life, log: log, now: loop.now) }
         writer = StoreWriter(on: loop, configuration, life, disk: disk, log)
+        notes = disk.map { NodeNotes(on: loop, disk: $0, life: life) }
+        tokens = DeviceTokens(on: loop, disk: disk)
         reader = StoreReader(
             on: loop,
             PostgresConfiguration(
@@ -79,19 +85,44 @@ final class StoreThread {
     private func handle(_ command: StoreCommand) {
         switch command {
         case .record(let event):
+            note(event)
             writer.append(event)
+        case .count(let updates):
+            for update in updates { notes?.counted(update) }
+        case .forgetTokens(let device):
+            tokens.forget(device)
         case .ask(let id, let query):
-            guard writer.isPrepared else {
-                let cause = writer.health.failure ?? "the store is starting"
-                return replies.send(.answer(id, .failure(.unavailable(cause))))
-            }
-            reader.answer(query) { [replies] result in replies.send(.answer(id, result)) }
+            answer(query) { [replies] result in replies.send(.answer(id, result)) }
         case .stop(let patience):
+            notes?.write()
+            tokens.write()
             writer.stop(within: patience) { [self] in
                 reader.close()
                 loop.stop()
             }
         }
+    }
+
+    private func note(_ event: StoreEvent) {
+        switch event {
+        case .sessionStarted(let record, _): notes?.started(record)
+        case .sessionEnded(let end): notes?.ended(end.sessionID)
+        default: break
+        }
+    }
+
+    private func answer(
+        _ query: StoreQuery, _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
+    ) {
+        let cause = writer.health.failure ?? "the store is starting"
+        let isAvailable = writer.isPrepared
+        if case .deviceOfToken(let hash) = query {
+            return tokens.holder(
+                of: hash, unavailable: cause,
+                ask: isAvailable ? { [reader] in reader.answer(query, $0) } : nil, done)
+        }
+        guard isAvailable else { return done(.failure(.unavailable(cause))) }
+        reader.answer(query, done)
     }
 
     private var toldConnected = false

@@ -157,6 +157,7 @@ final class StoreWriter {
         } else if backlog.count > 0 {
             log.notice("events left on disk for the next start", metadata: ["count": "\(backlog.count)"])
         }
+        migration?.end()
         link.close()
         stopped()
     }

@@ -214,4 +214,23 @@ import Testing
         for _ in 0..<50 { counts[try #require(try harness.open()).deviceID.description, default: 0] += 1 }
         #expect(counts == ["small": 5, "large": 45])
     }
+
+    @Test func sessionsThatCarriedSomethingAreToldOnce() throws {
+        let harness = FleetHarness()
+        let device = try harness.join("d")
+        _ = try harness.join("idle")
+        #expect(harness.fleet.takeCountedSessions().isEmpty)
+        let conn = try harness.openConn()
+        #expect(harness.fleet.takeCountedSessions().map(\.connsTotal) == [1])
+        harness.fleet.connProgressed(conn.connID, bytesSent: 3, bytesReceived: 4, at: harness.moment)
+        harness.fleet.connProgressed(conn.connID, bytesSent: 5, bytesReceived: 4, at: harness.moment)
+        let counted = harness.fleet.takeCountedSessions()
+        #expect(counted.map(\.bytesSent) == [5])
+        #expect(counted.map(\.sessionID) == [device.session])
+        #expect(harness.fleet.takeCountedSessions().isEmpty)
+        harness.connEnds(conn.connID, sent: 6, received: 7)
+        _ = harness.disconnect(try #require(DeviceID("d")))
+        _ = harness.disconnect(try #require(DeviceID("idle")))
+        #expect(harness.fleet.takeCountedSessions().isEmpty)
+    }
 }

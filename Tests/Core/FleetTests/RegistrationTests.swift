@@ -149,6 +149,17 @@ import Testing
         #expect(second > first)
     }
 
+    @Test func epochsAreAboveThoseOfEarlierLives() throws {
+        let harness = FleetHarness()
+        let known = UInt64(harness.moment.wall.microseconds) + 5_000_000
+        harness.fleet.learnEpoch(known)
+        #expect(try harness.register("d").1.sessionEpoch == known + 1)
+        #expect(try harness.register("other").1.sessionEpoch == known + 2)
+        harness.fleet.learnEpoch(7)
+        harness.advance(.seconds(10))
+        #expect(try harness.register("d").1.sessionEpoch == UInt64(harness.moment.wall.microseconds))
+    }
+
     @Test func epochsAreAboveThoseOfOtherNodes() throws {
         let harness = FleetHarness()
         let known = UInt64(harness.moment.wall.microseconds) + 5_000_000

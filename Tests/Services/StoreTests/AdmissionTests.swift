@@ -115,7 +115,7 @@ import Testing
         #expect(try outcome(.revokeToken(id, onlyAt: [])) == .stale)
         #expect(try outcome(.enrollDevice(id, tokenSHA256: hash(2), onlyAt: [1])) == .stale)
         #expect(try store.device("dev-1")?.enabled == true)
-        let holder = TokenHolder(deviceID: id, enabled: true)
+        let holder = TokenHolder(deviceID: id, enabled: true, sessionEpoch: 70)
         #expect(try store.ask(.deviceOfToken(sha256: hash(1))) == .deviceOfToken(holder))
         guard case .changed(let admission) = try outcome(.setDeviceEnabled(id, false, onlyAt: [69, 70]))
         else {
