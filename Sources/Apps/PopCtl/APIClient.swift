@@ -252,6 +252,11 @@ final class APIClient {
                 .unreachable(
                     server: server.description,
                     cause: "its certificate is refused: \(why)\n  --ca-file FILE names whom to trust"))
+        case .sessionFailed where error.stack.contains(where: { $0.contains("certificate required") }):
+            .other(
+                .unreachable(
+                    server: server.description, cause: "it asks for a certificate: --cert-file and --key-file"
+                ))
         case .sessionFailed, .truncated: .lost("\(error)")
         case .configuration, .handshakeFailed, .handshakeTimedOut: .notReached("\(error)")
         }

@@ -32,11 +32,7 @@ struct PasswordOptions: ParsableArguments {
         guard session.console.hasKeyboard, session.console.errorSize != nil else {
             throw ValidationError("there is no terminal to ask at: give --password-file or --password-stdin")
         }
-        let password = try session.ask("Password: ")
-        guard try session.ask("Again: ") == password else {
-            throw APIError.gaveUp("the two passwords differ")
-        }
-        return password
+        return try session.askForPassword()
     }
 
     private static func firstLine(_ bytes: [UInt8]) throws -> String {
@@ -49,18 +45,27 @@ struct PasswordOptions: ParsableArguments {
     }
 }
 
-/// A line that is typed unseen, byte by byte.
-struct SecretLine {
+/// Lines that are typed unseen, byte by byte.
+struct SecretLines {
     private var bytes: [UInt8] = []
-    private(set) var isComplete = false
+    /// Those that are complete and not taken yet.
+    private var lines: [[UInt8]] = []
 
-    /// What was typed; nil when it is not UTF-8.
-    var text: String? { String(validating: bytes, as: UTF8.self) }
+    var hasLine: Bool { !lines.isEmpty }
+
+    /// Nil when it is not UTF-8, or nothing.
+    mutating func take() -> String? {
+        guard hasLine else { return nil }
+        let text = String(validating: lines.removeFirst(), as: UTF8.self)
+        return text?.isEmpty == true ? nil : text
+    }
 
     mutating func receive(_ typed: [UInt8]) {
-        for byte in typed where !isComplete {
+        for byte in typed {
             switch byte {
-            case 0x0a, 0x0d, 0x04: isComplete = true
+            case 0x0a, 0x0d, 0x04:
+                lines.append(bytes)
+                bytes = []
             case 0x08, 0x7f: removeLast()
             case 0x15: bytes = []
             case 0..<0x20: break
@@ -76,22 +81,27 @@ struct SecretLine {
 }
 
 extension ControlSession {
-    /// Asks at the terminal for a line that is not shown.
-    fileprivate func ask(_ prompt: String) throws -> String {
-        console.complain(prompt)
-        var line = SecretLine()
-        defer { console.complain("\n") }
-        try interruptibly(
+    fileprivate func askForPassword() throws -> String {
+        var typed = SecretLines()
+        return try interruptibly(
             takesKeys: true,
             told: { event in
-                if case .keys(let bytes) = event { line.receive(bytes) }
+                if case .keys(let bytes) = event { typed.receive(bytes) }
             }
         ) { () throws(APIError) in
-            while !line.isComplete { try client.wait(.seconds(3_600), until: { line.isComplete }) }
+            /// Asked for when the terminal does not show any more what is typed.
+            func ask(_ prompt: String) throws(APIError) -> String {
+                console.complain(prompt)
+                defer { console.complain("\n") }
+                while !typed.hasLine { try client.wait(.seconds(3_600), until: { typed.hasLine }) }
+                guard let line = typed.take() else {
+                    throw .gaveUp("the password must be a line of UTF-8 text")
+                }
+                return line
+            }
+            let password = try ask("Password: ")
+            guard try ask("Again: ") == password else { throw .gaveUp("the two passwords differ") }
+            return password
         }
-        guard let text = line.text, !text.isEmpty else {
-            throw APIError.gaveUp("the password must be a line of UTF-8 text")
-        }
-        return text
     }
 }

@@ -6,18 +6,6 @@ import Testing
 
 /// Completion as a real bash does it, by the real program.
 struct CompletionTests {
-    private static let program: URL = {
-        var folder = URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent()
-        // With `swift test` the bundle's own folder is some levels below the products.
-        for _ in 0..<4 {
-            let candidate = folder.appending(path: "popctl")
-            if FileManager.default.isExecutableFile(atPath: candidate.path) { return candidate }
-            folder.deleteLastPathComponent()
-        }
-        return URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent().deletingLastPathComponent().appending(path: ".build/debug/popctl")
-    }()
-
     /// What bash offers for the last of `words`, with the API at `server`.
     private func complete(_ words: [String], server: String) throws -> [String] {
         let script = """
@@ -30,9 +18,9 @@ struct CompletionTests {
             """
         let bash = Process()
         bash.executableURL = URL(filePath: "/bin/bash")
-        bash.arguments = ["--norc", "-c", script, "bash", Self.program.path] + words
+        bash.arguments = ["--norc", "-c", script, "bash", popctlProgram.path] + words
         bash.environment = [
-            "POP_SERVER": server, "POP_TOKEN": "secret", "program": Self.program.path,
+            "POP_SERVER": server, "POP_TOKEN": "secret", "program": popctlProgram.path,
             "PATH": "/usr/bin:/bin",
         ]
         let output = Pipe()

@@ -119,7 +119,9 @@ struct ControlTLSTests {
         ]
         let known = server.run(arguments + ["--cert-file", files[1], "--key-file", files[2]])
         #expect(known.code == 0, "\(known.errors)")
-        #expect(server.run(arguments).code == 1)
+        let unknown = server.run(arguments)
+        #expect(unknown.code == 1)
+        #expect(unknown.errors.contains("asks for a certificate: --cert-file"))
         #expect(server.requests.count == 1)
     }
 }
