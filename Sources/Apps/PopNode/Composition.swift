@@ -11,12 +11,12 @@ extension FleetConfiguration {
     init(
         _ configuration: NodeConfiguration, _ id: NodeID, quicPort: UInt16,
         _ certificates: NodeCertificates
-    ) throws {
+    ) {
         let host = configuration.node.advertiseHost ?? ""
         let isV6 = if case .v6 = IPAddress(host) { true } else { false }
         self.init(
             nodeID: id, quicAddress: (isV6 ? "[\(host)]" : host) + ":\(quicPort)",
-            quicCertificateSHA256: try certificates.deviceSHA256(),
+            quicCertificateSHA256: certificates.deviceSHA256,
             heartbeatInterval: configuration.device.heartbeatInterval,
             heartbeatTimeout: configuration.device.heartbeatTimeout,
             loadReportInterval: configuration.device.loadReportInterval,

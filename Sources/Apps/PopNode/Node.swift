@@ -36,7 +36,6 @@ final class Node {
     private let logger = Logger(label: "node")
     private let loop: EventLoop
     private let files: NodeFiles
-    private let certificates: NodeCertificates
     private let postgres: EmbeddedPostgres?
     private let dataPlane: DataPlane
     private let dataMetrics: DataPlaneMetrics
@@ -79,7 +78,7 @@ final class Node {
         self.loop = loop
         files = try NodeFiles(directory: configuration.node.dataDirectory)
         let id = try configuration.node.id ?? files.nodeID()
-        certificates = try NodeCertificates(configuration, files)
+        let certificates = try NodeCertificates(configuration, files)
         postgres = try NodeDatabase.startEmbedded(configuration, files)
         let events = try Mailbox<DataEvent>()
         dataPlane = try DataPlane(
@@ -92,7 +91,7 @@ final class Node {
         dataMetrics = DataPlaneMetrics(dataPlane.commands)
         plane = DevicePlane(
             on: loop,
-            configuration: try FleetConfiguration(
+            configuration: FleetConfiguration(
                 configuration, id, quicPort: dataPlane.address.port, certificates),
             dataLoops: dataPlane.commands, logger: Logger(label: "devices"))
         let record = NodeRecord(configuration, id, quicPort: dataPlane.address.port)
@@ -159,14 +158,14 @@ final class Node {
     /// Reads the certificate files again; what can't be used leaves the old ones in force.
     private func reloadCertificates() {
         do {
-            try certificates.reload()
-            try listeners.useCertificates(certificates)
+            let certificates = try NodeCertificates(configuration, files)
+            listeners.use(certificates)
             dataPlane.sendToAll(
                 .useCertificate(
                     certificatePEM: certificates.device.certificateChainPEM,
                     keyPEM: certificates.device.privateKeyPEM))
             var fleet = plane.configuration
-            fleet.quicCertificateSHA256 = try certificates.deviceSHA256()
+            fleet.quicCertificateSHA256 = certificates.deviceSHA256
             plane.reconfigure(fleet)
             logger.notice("certificates read again")
         } catch {

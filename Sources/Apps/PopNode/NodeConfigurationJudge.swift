@@ -54,6 +54,10 @@ struct NodeConfigurationJudge {
             }
         case (.some, .some): break
         }
+        // Whoever sets it counts on being asked for a certificate.
+        if tls.clientCAFile != nil, !tls.isEnabled {
+            reader.fault("\(key).client_ca_file", "needs \(key).enabled")
+        }
     }
 
     private func checkPorts(_ reader: inout ConfigurationReader) {

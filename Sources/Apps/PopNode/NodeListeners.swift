@@ -17,20 +17,18 @@ final class NodeListeners {
     private let api: AdminAPI
     private let backend: NodeAdminBackend
     private let watch: RevisionWatch
-    private let configuration: NodeConfiguration
 
     init(
         _ configuration: NodeConfiguration, _ record: NodeRecord, loop: EventLoop, files: NodeFiles,
         certificates: NodeCertificates, plane: DevicePlane, store: StoreClient, known: KnownDevices,
         metrics: MetricRegistry
     ) throws {
-        self.configuration = configuration
         let deviceTokens =
             configuration.device.authentication == .token
             ? TokenAuthenticator(store: store, plane: plane) : nil
         control = try ControlListener(
             on: loop, bind: SocketAddress(ip: configuration.device.bind, port: configuration.device.wssPort),
-            tls: try Self.deviceContext(configuration, certificates), plane: plane,
+            tls: certificates.deviceContext, plane: plane,
             authenticator: deviceTokens ?? Self.deviceAuthenticator(configuration),
             logger: Logger(label: "devices"))
         deviceAddress = control.address
@@ -50,7 +48,7 @@ final class NodeListeners {
             api?.noticed(tokenRevision: revisions.adminTokens)
             admissions.noticed(revisions.admissions)
         }
-        admin = HTTPServer(on: loop, tls: try Self.adminContext(configuration, certificates), handler: api)
+        admin = HTTPServer(on: loop, tls: certificates.adminContext, handler: api)
         adminAddress = try admin.listen(
             SocketAddress(ip: configuration.admin.bind, port: configuration.admin.port))
     }
@@ -64,12 +62,9 @@ final class NodeListeners {
     }
 
     /// New connections get these certificates.
-    ///
-    /// - Throws: when one can't be used; the old ones are in force then.
-    func useCertificates(_ certificates: NodeCertificates) throws {
-        let device = try Self.deviceContext(configuration, certificates)
-        admin.tls = try Self.adminContext(configuration, certificates)
-        if let device { control.use(device) }
+    func use(_ certificates: NodeCertificates) {
+        admin.tls = certificates.adminContext
+        if let context = certificates.deviceContext { control.use(context) }
     }
 
     /// No new device connections; the admin API goes on and tells what happens.
@@ -84,26 +79,6 @@ final class NodeListeners {
             api.stop()
             finished()
         }
-    }
-
-    private static func deviceContext(
-        _ configuration: NodeConfiguration, _ certificates: NodeCertificates
-    ) throws -> TLSContext? {
-        guard configuration.device.tls.isEnabled else { return nil }
-        return try TLSContext.server(
-            identity: certificates.device,
-            clientAuthoritiesPEM: try configuration.device.tls.clientCAFile.map { try PEMFile.read($0) },
-            applicationProtocols: ["http/1.1"])
-    }
-
-    private static func adminContext(
-        _ configuration: NodeConfiguration, _ certificates: NodeCertificates
-    ) throws -> TLSContext? {
-        guard let identity = certificates.admin else { return nil }
-        return try TLSContext.server(
-            identity: identity,
-            clientAuthoritiesPEM: try configuration.admin.tls.clientCAFile.map { try PEMFile.read($0) },
-            applicationProtocols: ["http/1.1"])
     }
 
     /// Of devices that don't come with tokens.

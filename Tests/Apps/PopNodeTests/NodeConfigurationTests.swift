@@ -82,6 +82,7 @@ struct NodeConfigurationTests {
         (#"{"device":{"wss_port":65536}}"#, "device.wss_port"),
         (#"{"device":{"auth":"magic"}}"#, "device.auth"),
         (#"{"device":{"auth":"mtls"}}"#, "device.tls.client_ca_file"),
+        (#"{"admin":{"tls":{"client_ca_file":"/ca.pem"}}}"#, "admin.tls.client_ca_file"),
         (#"{"device":{"auth":"mtls","tls":{"enabled":false}}}"#, "device.auth"),
         (#"{"device":{"tls":{"cert_file":"a"}}}"#, "device.tls.key_file"),
         (#"{"admin":{"tls":{"key_file":"a"}}}"#, "admin.tls.cert_file"),

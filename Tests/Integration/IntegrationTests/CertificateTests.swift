@@ -50,48 +50,126 @@ import Testing
     }
 
     @Test func theAdminAPIWantsACertificateOfTheClientsAuthority() throws {
-        let port = try unusedPort()
-        let settings: [String: [String: Any]] = [
-            "device": ["wss_port": 0, "quic_port": 0], "ingress": ["port": 0],
-            "admin": ["port": Int(port), "tls": tls(clients: "client-ca.pem")],
-        ]
-        let file = authority.folder.appending(path: "node.json")
-        try JSONSerialization.data(withJSONObject: settings).write(to: file)
-        let node = try RunningProgram(
-            "pop-node",
-            ["serve", "--dev", "--config", file.path, "--data-dir", authority.path("data")],
-            folder: authority.folder)
-        defer { _ = node.stop() }
-        let request = ["--cacert", authority.path("node-ca.pem"), "https://127.0.0.1:\(port)/readyz"]
-        func code(_ name: String) throws -> Int32 {
-            let identity = ["--cert", authority.path("\(name).pem"), "--key", authority.path("\(name).key")]
-            return try Tool.run("curl", ["--silent", "--fail"] + identity + request).code
+        let node = try startSecureNode(clients: "client-ca.pem")
+        #expect(try status(node.port, "client-ops", "node-ca.pem") == 0, "\(node.program.logText)")
+        #expect(try status(node.port, "device-dev-1", "node-ca.pem") != 0)
+        #expect(try status(node.port, nil, "node-ca.pem") != 0)
+    }
+
+    @Test func onlyHTTP11IsNegotiatedOnBothPorts() throws {
+        let node = try startSecureNode(clients: nil)
+        for port in [node.port, node.wssPort] {
+            #expect(try handshake(port, ["-alpn", "h2"]).contains("no application protocol"))
+            #expect(try handshake(port, ["-alpn", "h2,http/1.1"]).contains("ALPN protocol: http/1.1"))
+            #expect(try handshake(port, []).contains("No ALPN negotiated"))
         }
-        // The retries bound the wait for a node that is starting.
-        let patient = [
-            "--silent", "--fail", "--retry", "60", "--retry-delay", "1", "--retry-all-errors",
-            "--cert", authority.path("client-ops.pem"), "--key", authority.path("client-ops.key"),
-        ]
-        let ready = try Tool.run("curl", patient + request)
-        #expect(ready.code == 0, "\(node.logText)")
-        #expect(try code("device-dev-1") != 0)
-        #expect(try Tool.run("curl", ["--silent", "--fail"] + request).code != 0)
-        #expect(try code("client-ops") == 0)
+    }
+
+    @Test func certificatesAndAuthoritiesAreReadAgainOnSIGHUPAllOrNone() throws {
+        try authority.make("--renew", "--client", "ops")
+        let node = try startSecureNode(clients: "clients.pem", copying: "client-ca.pem")
+        let other = try Authority()
+        try other.make("--node", "localhost,127.0.0.1", "--client", "new")
+        #expect(try status(node.port, "client-ops", "node-ca.pem") == 0)
+
+        // One file that can't be used leaves everything as it was.
+        try Data("nonsense".utf8).write(to: authority.folder.appending(path: "clients.pem"))
+        node.program.signal(SIGHUP)
+        try node.waitUntilLogged("certificates not changed")
+        #expect(try status(node.port, "client-ops", "node-ca.pem") == 0)
+
+        for (new, old) in [
+            ("client-ca.pem", "clients.pem"), ("node-localhost.pem", "node-localhost.pem"),
+            ("node-localhost.key", "node-localhost.key"),
+        ] {
+            try Data(contentsOf: other.folder.appending(path: new))
+                .write(to: authority.folder.appending(path: old))
+        }
+        node.program.signal(SIGHUP)
+        try node.waitUntilLogged("certificates read again")
+        let renewed = ["--cacert", other.path("node-ca.pem"), "--cert", other.path("client-new.pem")]
+        let key = ["--key", other.path("client-new.key"), "https://127.0.0.1:\(node.port)/livez"]
+        #expect(try Tool.run("curl", ["--silent", "--fail"] + renewed + key).code == 0)
+        // Neither the old certificate nor the old clients' authority is taken any more.
+        #expect(try status(node.port, "client-ops", "node-ca.pem") != 0)
+        #expect(try status(node.port, "client-ops", other.path("node-ca.pem")) != 0)
+    }
+
+    private func startSecureNode(clients: String?, copying authorities: String? = nil) throws -> SecureNode {
+        if let clients, let authorities {
+            try Data(contentsOf: authority.folder.appending(path: authorities))
+                .write(to: authority.folder.appending(path: clients))
+        }
+        return try SecureNode(authority.folder, tls(clients: clients), deviceTLS: tls(clients: nil))
+    }
+
+    /// curl's exit code for a request by `client` that trusts `authorities`.
+    private func status(_ port: UInt16, _ client: String?, _ authorities: String) throws -> Int32 {
+        let identity = client.map {
+            ["--cert", authority.path("\($0).pem"), "--key", authority.path("\($0).key")]
+        }
+        let trusted = authorities.hasPrefix("/") ? authorities : authority.path(authorities)
+        let request = ["--silent", "--fail", "--cacert", trusted, "https://127.0.0.1:\(port)/livez"]
+        return try Tool.run("curl", (identity ?? []) + request).code
+    }
+
+    private func handshake(_ port: UInt16, _ arguments: [String]) throws -> String {
+        try Tool.run("openssl", ["s_client", "-connect", "127.0.0.1:\(port)"] + arguments).output
     }
 
     private var trust: [String] { ["--ca-file", authority.path("node-ca.pem")] }
 
     private var deviceSettings: [String: Any] { ["auth": "mtls", "tls": tls(clients: "device-ca.pem")] }
 
-    private func tls(clients: String) -> [String: Any] {
-        [
+    private func tls(clients: String?) -> [String: Any] {
+        var settings: [String: Any] = [
             "enabled": true, "cert_file": authority.path("node-localhost.pem"),
-            "key_file": authority.path("node-localhost.key"), "client_ca_file": authority.path(clients),
+            "key_file": authority.path("node-localhost.key"),
         ]
+        if let clients { settings["client_ca_file"] = authority.path(clients) }
+        return settings
     }
 
     private func certificate(_ name: String) -> [String] {
         ["--cert-file", authority.path("\(name).pem"), "--key-file", authority.path("\(name).key")]
+    }
+}
+
+/// A node whose admin API and WSS carry TLS.
+private final class SecureNode {
+    let port: UInt16
+    let wssPort: UInt16
+    let program: RunningProgram
+
+    init(_ folder: URL, _ adminTLS: [String: Any], deviceTLS: [String: Any]) throws {
+        port = try unusedPort()
+        wssPort = try unusedPort()
+        let settings: [String: [String: Any]] = [
+            "device": ["wss_port": Int(wssPort), "quic_port": 0, "tls": deviceTLS], "ingress": ["port": 0],
+            "admin": ["port": Int(port), "tls": adminTLS],
+        ]
+        let file = folder.appending(path: "node.json")
+        try JSONSerialization.data(withJSONObject: settings).write(to: file)
+        program = try RunningProgram(
+            "pop-node",
+            [
+                "serve", "--dev", "--config", file.path,
+                "--data-dir", folder.appending(path: "data").path,
+            ], folder: folder)
+        try waitUntilLogged("serving")
+    }
+
+    deinit {
+        _ = program.stop()
+    }
+
+    func waitUntilLogged(_ text: String) throws {
+        let limit = Date(timeIntervalSinceNow: 60)
+        let pause = DispatchSemaphore(value: 0)
+        while !program.logText.contains(text), program.isRunning, Date() < limit {
+            _ = pause.wait(timeout: .now() + .milliseconds(20))
+        }
+        try #require(program.logText.contains(text), "\(program.logText)")
     }
 }
 
