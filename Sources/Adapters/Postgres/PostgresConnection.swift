@@ -13,17 +13,20 @@ package struct PostgresConfiguration: Sendable, Hashable {
     package var statementTimeout: Duration?
     /// How long the server may be silent while answers are due; then the connection counts as lost.
     package var answerTimeout: Duration?
+    /// Settings of the server for this connection, by name.
+    package var settings: [String: String]
 
     package init(
         connectionString: String, applicationName: String = "pop-node",
         connectTimeout: Duration = .seconds(5), statementTimeout: Duration? = .seconds(30),
-        answerTimeout: Duration? = .seconds(40)
+        answerTimeout: Duration? = .seconds(40), settings: [String: String] = [:]
     ) {
         self.connectionString = connectionString
         self.applicationName = applicationName
         self.connectTimeout = connectTimeout
         self.statementTimeout = statementTimeout
         self.answerTimeout = answerTimeout
+        self.settings = settings
     }
 }
 
@@ -168,11 +171,14 @@ package final class PostgresConnection: ReadinessHandler {
         }
         stage = .connected
         let limit = configuration.statementTimeout.map { max(1, $0.milliseconds) } ?? 0
+        // What values look like is this room's business, whatever else is set.
+        let settings = configuration.settings.merging([
+            "TimeZone": "UTC", "DateStyle": "ISO, MDY", "IntervalStyle": "postgres",
+            "statement_timeout": String(limit),
+        ]) { $1 }
         let statement = PostgresStatement(
-            """
-            SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),
-                set_config('IntervalStyle', 'postgres', false), set_config('statement_timeout', $1, false)
-            """, [.integer(limit)])
+            "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS t(name, value)",
+            [.texts(Array(settings.keys)), .texts(Array(settings.values))])
         enqueue([statement]) { [weak self] result in
             guard let self, stage == .connected else { return }
             switch result {

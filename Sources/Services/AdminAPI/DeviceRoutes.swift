@@ -61,10 +61,29 @@ extension AdminAPI {
         try call.validate()
         ask(.devices(request), call) { [unowned self] answer throws(AdminProblem) in
             guard case .devices(let page) = answer else { throw self.unexpectedAnswer }
-            call.answer { writer in
-                writer.list(page.items, next: page.next?.text) { self.current($0).write(to: &$1) }
-            }
+            let items = page.items.compactMap { self.current($0, in: request) }
+            call.answer { $0.list(items, next: page.next?.text) { $0.write(to: &$1) } }
         }
+    }
+
+    /// A row of a page as it is by now; nil when it is no longer what was asked for.
+    ///
+    /// It stays where the page has it: what the list is sorted by is shown as the database had it.
+    private func current(_ row: DeviceRow, in query: DeviceListQuery) -> DeviceRow? {
+        var now = current(row)
+        guard query.online ?? now.online == now.online, query.nodeID ?? now.nodeID == now.nodeID,
+            query.location ?? now.location == now.location, query.tags.allSatisfy(now.tags.contains)
+        else { return nil }
+        switch query.sort {
+        case .deviceID:
+            break
+        case .connectedAt:
+            // Its new session has another place in the list, once it is on record.
+            if now.connectedAt != row.connectedAt { return row }
+        case .activeConns:
+            now.activeConns = row.activeConns
+        }
+        return now
     }
 
     /// A device that is connected here is answered from memory: right at once, and without the database.

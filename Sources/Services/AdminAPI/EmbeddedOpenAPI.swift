@@ -485,6 +485,14 @@ paths:
       operationId: listDevices
       tags: [devices]
       summary: Devices ever seen.
+      description: |
+        A page costs the same in a fleet of a million. For that, one whose filters hardly ever match together may
+        have fewer items than `limit`, or none: only a null `next_cursor` ends the list.
+
+        In the order of `device_id`, following `next_cursor` visits every device that was there and fitted all the
+        time exactly once. In the other two orders that holds for devices whose value stays the same; one whose
+        value changes meanwhile may be seen at its old and at its new place, or at neither. `active_conns` is
+        shown as it was written last when the list is sorted by it, and as it is now otherwise.
       security:
         - bearer: [read]
       parameters:
@@ -723,6 +731,7 @@ paths:
       operationId: listDeviceSessions
       tags: [devices]
       summary: A device's sessions, newest first.
+      description: Only a null `next_cursor` ends the list; a page may have fewer items than `limit`.
       security:
         - bearer: [read]
       parameters:
@@ -789,6 +798,7 @@ paths:
       operationId: listSessions
       tags: [devices]
       summary: Sessions of all devices, newest first.
+      description: Only a null `next_cursor` ends the list; a page may have fewer items than `limit`.
       security:
         - bearer: [read]
       parameters:

@@ -4,47 +4,67 @@ internal import Postgres
 /// Reading `pop.device_sessions`, newest first.
 enum SessionReads {
     private static let listName = "sessions"
+    private static let columns = """
+        session_id, device_id, node_id, session_epoch, started_at, ended_at, end_reason,
+        host(remote_address) AS remote_address, agent_version, location, tags, bytes_sent, bytes_received,
+        conns_total, resumes, migrations
+        """
 
-    static func list(_ query: SessionListQuery) throws(StoreFailure) -> PostgresStatement {
-        var conditions = Conditions()
-        if let device = query.deviceID {
-            conditions.require("device_id = " + conditions.parameter(.text(device.description)))
-        }
-        if let node = query.nodeID {
-            conditions.require("node_id = " + conditions.parameter(.text(node.description)))
-        }
-        if let open = query.open {
-            conditions.require(open ? "ended_at IS NULL" : "ended_at IS NOT NULL")
-        }
-        if let from = query.from {
-            conditions.require("started_at >= " + conditions.parameter(.time(from)) + "::timestamptz")
-        }
-        if let to = query.to {
-            conditions.require("started_at < " + conditions.parameter(.time(to)) + "::timestamptz")
-        }
+    /// A page's rows, one more than it may have: of a device, of a node, or of all, walked by their start.
+    static func list(
+        _ query: SessionListQuery, bounds: ListBounds = ListBounds()
+    ) throws(StoreFailure) -> PostgresStatement {
         if let cursor = query.cursor {
             guard cursor.list == listName else { throw .invalidCursor }
-            let key = conditions.parameter(.text(cursor.key))
-            let id = conditions.parameter(.text(cursor.id))
-            conditions.require("(started_at, session_id) < (\(key)::timestamptz, \(id)::uuid)")
         }
-        let limit = conditions.parameter(.integer(Int64(pageRows(query.limit) + 1)))
+        var conditions = Conditions()
+        var fixed: [(column: String, value: String)] = []
+        var others: [String] = []
+        if let device = query.deviceID {
+            fixed.append(("device_id", conditions.parameter(.text(device.description))))
+        }
+        if let node = query.nodeID {
+            let value = conditions.parameter(.text(node.description))
+            // A device's sessions are fewer than a node's.
+            if fixed.isEmpty { fixed.append(("node_id", value)) } else { others.append("node_id = " + value) }
+        }
+        let to = query.to.map { conditions.parameter(.time($0)) + "::timestamptz" }
+        let from = query.from.map { conditions.parameter(.time($0)) + "::timestamptz" }
+        let start = start(query.cursor, before: to, &conditions)
+        let page = WalkedPage(bounds, limit: query.limit, descending: true)
+        let branches = (query.open.map { [$0] } ?? [false, true]).map { isOpen in
+            let stretch = IndexStretch(
+                table: "pop.device_sessions", fixed: fixed + [("(ended_at IS NULL)", "\(isOpen)")],
+                keys: ["started_at", "session_id"], descending: true, start: start,
+                lower: from.map { [$0] }, upper: to.map { [$0] })
+            return page.walk(
+                """
+                SELECT session_id AS id, started_at AS key, \(all(others)) AS fits
+                FROM \(stretch.table) \(stretch.sql)
+                """, isFiltered: !others.isEmpty)
+        }
         return PostgresStatement(
-            """
-            SELECT session_id, device_id, node_id, session_epoch, started_at, ended_at, end_reason,
-                host(remote_address) AS remote_address, agent_version, location, tags, bytes_sent,
-                bytes_received, conns_total, resumes, migrations, started_at::text AS cursor_key
-            FROM pop.device_sessions \(conditions.sql)
-            ORDER BY started_at DESC, session_id DESC LIMIT \(limit)
-            """, conditions.parameters)
+            page.sql(columns, of: "pop.device_sessions", by: "session_id", branches), conditions.parameters)
+    }
+
+    /// What the page begins behind: the cursor, or the end of the time that is asked for where that is earlier.
+    private static func start(
+        _ cursor: ListCursor?, before to: String?, _ conditions: inout Conditions
+    ) -> [String]? {
+        guard let cursor else { return nil }
+        let key = conditions.parameter(.text(cursor.key)) + "::timestamptz"
+        let id = conditions.parameter(.text(cursor.id)) + "::uuid"
+        guard let to else { return [key, id] }
+        let first = "'00000000-0000-0000-0000-000000000000'::uuid"
+        return ["least(\(key), \(to))", "CASE WHEN \(key) < \(to) THEN \(id) ELSE \(first) END"]
     }
 
     static func page(
         _ query: SessionListQuery, _ result: PostgresResult
     ) throws(PostgresError) -> ListPage<SessionRow> {
-        try makePage(result, limit: query.limit, decode: decode) { row, session throws(PostgresError) in
+        try makeWalkedPage(result, limit: query.limit, decode: decode) { row throws(PostgresError) in
             ListCursor(
-                list: listName, key: try row.string("cursor_key"), id: session.sessionID.description)
+                list: listName, key: try row.string("cursor_key"), id: try row.string("session_id"))
         }
     }
 

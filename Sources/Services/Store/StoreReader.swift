@@ -4,6 +4,13 @@ internal import Postgres
 
 /// Answers queries over a few connections of their own, so that no batch of writes stands in their way.
 final class StoreReader {
+    /// The queries of these connections say by which index they are to be answered, as far as SQL allows: what
+    /// the planner could do otherwise is only worse, or takes as long to plan.
+    static let plannerSettings = [
+        "enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off",
+        "enable_incremental_sort": "off", "jit": "off", "max_parallel_workers_per_gather": "0",
+    ]
+
     private let links: [PostgresLink]
     private var lastFailure = "not connected yet"
 
@@ -26,9 +33,38 @@ final class StoreReader {
         guard let link = links.filter(\.isReady).min(by: { $0.inFlightCount < $1.inFlightCount }) else {
             return done(.failure(.unavailable(lastFailure)))
         }
+        if case .devices(let list) = query, DeviceLists(list).obviousLead == nil {
+            return answer(DeviceLists(list), over: link, done)
+        }
+        submit(query, over: link, done) { () throws(StoreFailure) in try Self.statements(query) }
+    }
+
+    /// Looks first which filter leads, where that is to be seen only in the rows.
+    private func answer(
+        _ lists: DeviceLists, over link: PostgresLink,
+        _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
+    ) {
+        let query = StoreQuery.devices(lists.query)
+        link.submit([lists.count]) { [self] result in
+            do throws(PostgresError) {
+                guard let counts = try result.get().first else {
+                    throw PostgresError(.unexpectedAnswer, "no counts")
+                }
+                let lead = try lists.lead(counts)
+                submit(query, over: link, done) { () throws(StoreFailure) in [try lists.rows(lead)] }
+            } catch {
+                done(Self.decode(query, .failure(error)))
+            }
+        }
+    }
+
+    private func submit(
+        _ query: StoreQuery, over link: PostgresLink,
+        _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void,
+        _ statements: () throws(StoreFailure) -> [PostgresStatement]
+    ) {
         do throws(StoreFailure) {
-            let statements = try Self.statements(query)
-            link.submit(statements) { [weak link] result in
+            link.submit(try statements()) { [weak link] result in
                 if case .failure(let error) = result, error.isReadOnly { link?.restart() }
                 done(Self.decode(query, result))
             }
@@ -40,7 +76,8 @@ final class StoreReader {
     /// One transaction.
     private static func statements(_ query: StoreQuery) throws(StoreFailure) -> [PostgresStatement] {
         switch query {
-        case .devices(let list): [try DeviceReads.list(list)]
+        case .devices(let list):
+            [try DeviceLists(list).rows(DeviceLists(list).obviousLead ?? .order)]
         case .device(let device): [DeviceReads.one(device)]
         case .sessions(let list): [try SessionReads.list(list)]
         case .load(let series): [LoadReads.series(series)]
@@ -90,7 +127,7 @@ final class StoreReader {
         _ query: StoreQuery, _ results: [PostgresResult], _ last: PostgresResult
     ) throws(PostgresError) -> StoreAnswer {
         switch query {
-        case .devices(let list): .devices(try DeviceReads.page(list, last))
+        case .devices(let list): .devices(try DeviceLists(list).decode(last))
         case .device: .device(try last.rows.first.map(DeviceReads.decode))
         case .sessions(let list): .sessions(try SessionReads.page(list, last))
         case .load: .load(try LoadReads.points(last))

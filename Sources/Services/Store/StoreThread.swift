@@ -67,7 +67,8 @@ final class StoreThread {
             PostgresConfiguration(
                 connectionString: configuration.databaseURL, applicationName: "pop-node reader",
                 statementTimeout: configuration.queryTimeout,
-                answerTimeout: configuration.queryTimeout + .seconds(2)),
+                answerTimeout: configuration.queryTimeout + .seconds(2),
+                settings: StoreReader.plannerSettings),
             connections: max(1, configuration.poolSize - 1))
         healthTimer = loop.makeTimer { [weak self] in self?.tellHealth() }
         writer.committed = { replies.send(.durable($0)) }

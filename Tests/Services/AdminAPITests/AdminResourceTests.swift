@@ -180,6 +180,39 @@ struct AdminDeviceTests {
         #expect(items[1]["node_id"] == "pop-2")
     }
 
+    @Test func liveStateNeverBreaksWhatAListIsFilteredOrSortedBy() throws {
+        let bench = try AdminBench()
+        bench.backend.sessions = [liveSession(1, device: "live")]
+        var known = deviceRow("live", online: true, node: "pop-1")
+        known.connectedAt = someTime
+        known.location = "us"
+        known.tags = ["b"]
+        known.activeConns = 2
+        var older = known
+        older.connectedAt = WallTime(microseconds: 0)
+        older.sessionEpoch = 1
+        let gone = deviceRow("gone", online: true, node: "pop-1")
+        let other = deviceRow("other", online: true, node: "pop-2")
+        func list(_ query: String, _ rows: DeviceRow...) throws -> [JSONValue] {
+            bench.backend.database = { _ in .devices(ListPage(items: rows, next: nil)) }
+            return try bench.get("/v1/devices?\(query)").items
+        }
+        func ids(_ items: [JSONValue]) -> [String?] { items.map { $0["device_id"]?.string } }
+        #expect(ids(try list("status=online", known, gone, other)) == ["live", "other"])
+        #expect(ids(try list("status=offline", known, gone)) == ["gone"])
+        #expect(ids(try list("location=eu", known, gone)) == ["gone"])
+        #expect(ids(try list("tag=a", known, gone)) == ["gone"])
+        #expect(ids(try list("node_id=pop-2", known, other)) == ["other"])
+        // As it is now, but for what the list is sorted by.
+        #expect(try list("", known).first?["active_conns"] == 9)
+        let byConns = try list("sort=active_conns", known).first
+        #expect(byConns?["active_conns"] == 2 && byConns?["bytes_sent"] == 100)
+        // A session that is not on record yet has its own place in the list.
+        let byTime = try list("sort=connected_at", older).first
+        #expect(byTime?["connected_at"] == "1970-01-01T00:00:00.000Z" && byTime?["session_epoch"] == 1)
+        #expect(try list("", older).first?["session_epoch"] == 7)
+    }
+
     @Test func deviceThatHasJustGoneIsOffline() throws {
         let bench = try AdminBench()
         bench.backend.database = { _ in .device(deviceRow("dev1", online: true, node: "pop-1")) }

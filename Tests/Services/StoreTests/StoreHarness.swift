@@ -4,6 +4,7 @@ import Logging
 import Postgres
 import TemporaryPostgres
 import TestKit
+import Testing
 
 @testable import Store
 
@@ -129,4 +130,24 @@ struct Records {
             activeConns: 3, bytesSent: 100, bytesReceived: 200, cpuUtilization: 0.5, memoryUsedBytes: 1_000,
             memoryTotalBytes: 4_000, roundTripMilliseconds: 12.5)
     }
+}
+
+/// Rows that a statement has read, at all places of its plan.
+func rowsRead(_ statement: PostgresStatement, over sql: BlockingConnection) throws -> Int {
+    let plan = try sql.query(
+        "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) \(statement.sql)", statement.parameters
+    ).rows.map { try $0.string("QUERY PLAN") }
+    var total = 0
+    var loops = 1
+    for line in plan {
+        if line.contains("Scan"), let actual = line.firstRange(of: "(actual rows=") {
+            let numbers = line[actual.upperBound...].split { !$0.isNumber }.compactMap { Int($0) }
+            loops = numbers.last ?? 1
+            if !line.contains("Subquery Scan") { total += (numbers.first ?? 0) * loops }
+            #expect(!line.contains("Seq Scan"), "\(plan.joined(separator: "\n"))")
+        } else if line.contains("Rows Removed by"), let count = line.split(separator: " ").last {
+            total += (Int(count) ?? 0) * loops
+        }
+    }
+    return total
 }

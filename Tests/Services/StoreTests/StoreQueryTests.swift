@@ -191,26 +191,4 @@ import Testing
         #expect(try points(60, 60_000_000).count == 1)
         #expect(try points(1, .min / 2).isEmpty)
     }
-
-    @Test func listsUseTheirIndexes() throws {
-        #expect(store.pump { store.client.health.isConnected })
-        try sql.run(
-            script: """
-                INSERT INTO pop.devices (device_id, connected_at, active_conns)
-                SELECT 'dev-' || n, now() - n * interval '1 second', n % 7 FROM generate_series(1, 20000) n;
-                ANALYZE pop.devices;
-                """)
-        let cursor = ListCursor(list: "devices.connected_at.desc", key: "2026-01-01 00:00:00+00", id: "dev-9")
-        let queries = [
-            DeviceListQuery(), DeviceListQuery(sort: .activeConns, descending: true),
-            DeviceListQuery(sort: .connectedAt, descending: true, cursor: cursor),
-        ]
-        for query in queries {
-            let statement = try DeviceReads.list(query)
-            let plan = try sql.query("EXPLAIN \(statement.sql)", statement.parameters).rows
-                .map { try $0.string("QUERY PLAN") }.joined(separator: "\n")
-            #expect(plan.contains("Index"), "\(plan)")
-            #expect(!plan.contains("Sort"), "\(plan)")
-        }
-    }
 }
