@@ -83,6 +83,13 @@ class Browser:
         self.field("Admin token").send_keys(token, Keys.ENTER)
         self.see("Sign out", "button")
 
+    def sign_in_again(self, token):
+        """From wherever the page is."""
+        self.run("sessionStorage.clear()")
+        self.open("#/overview")
+        self.driver.refresh()
+        self.sign_in(token)
+
     # Looking.
 
     @property

@@ -26,7 +26,7 @@ function formats(format) {
   ]) same(`duration ${value}`, format.duration(value), expected);
   for (const [value, expected] of [
     [0.4, "now"], [-0.5, "now"], [1, "1 s ago"], [61, "1 min ago"], [7200, "2 h ago"], [172800, "2 d ago"],
-    [-90, "in 1 min"], [null, "–"],
+    [-80, "in 1 min"], [-89.9 * 86400, "in 90 d"], [null, "–"],
   ]) same(`age ${value}`, format.age(value), expected);
   for (const [value, expected] of [
     [0, "0 ms"], [0.01, "< 0.1 ms"], [4.42, "4.4 ms"], [42.4, "42 ms"], [1500, "1.5 s"], [null, "–"],

@@ -176,12 +176,12 @@ export async function all(target, values, { most = 5000, signal } = {}) {
 
 """###),
 ConsoleFile(
-name: "app.js", digest: "b647138a9b65facbaf5689ad6289efdcddd825b47063475819e2ca204ef3716c",
+name: "app.js", digest: "b46b27644863da19dcebf177df0c4f463bf6918b2c343aa604ebd00add5549dd",
 text: ###"""
 // The frame: who is signed in, the menu, and which view is shown.
 
 import { startClock } from "./clock.js";
-import { closeAll } from "./dialog.js";
+import { closeAll, closeQuestions } from "./dialog.js";
 import { h, name, put, setText, visible } from "./dom.js";
 import * as fleet from "./fleet.js";
 import { Page } from "./page.js";
@@ -223,6 +223,7 @@ let frame = null;
 function show() {
   page?.leave();
   page = null;
+  closeQuestions();
   if (session.token() === null) return;
   frame ??= makeFrame();
   if (root.firstElementChild !== frame.element) put(root, frame.element);
@@ -1131,7 +1132,7 @@ main {
 
 """###),
 ConsoleFile(
-name: "devices.js", digest: "de853930c14d743103c6bdafc7e813c25150a61199f9de744ce07a88d828eed8",
+name: "devices.js", digest: "828faad78d9d6a23b6145c816f74f50f55995dd2e634211dfd302cf9ee757a4b",
 text: ###"""
 // Devices: the list, and all there is to know of one.
 
@@ -1270,19 +1271,23 @@ export function deviceView(page) {
 
 function deviceFacts(device) {
   const memory = device.memory_total_bytes > 0 ? device.memory_used_bytes / device.memory_total_bytes : null;
+  const isOnline = device.status === "online";
+  // What was measured last says nothing of a device that is away.
+  const measured = (value) => (isOnline ? value : h("span", { class: "muted" }, "was ", value));
   return facts([
     ["State", deviceState(device)],
     ["Last seen", ago(device.last_seen_at)],
-    ["Connected for", since(device.status === "online" ? device.connected_at : null)],
+    ["Connected for", since(isOnline ? device.connected_at : null)],
     ["Last heartbeat", ago(device.last_heartbeat_at)],
     ["Node", nodeLink(device.node_id)],
     ["Location", text(device.location)],
     ["Tags", device.tags.length > 0 ? tags(device.tags) : null],
     ["Live conns", connsOf(device)],
-    ["Round trip", milliseconds(device.rtt_ms)],
-    ["CPU", meter(device.cpu_utilization, percent(device.cpu_utilization))],
+    ["Round trip", device.rtt_ms === null ? null : measured(milliseconds(device.rtt_ms))],
+    ["CPU", device.cpu_utilization === null ? null
+      : measured(meter(device.cpu_utilization, percent(device.cpu_utilization)))],
     ["Memory", memory === null ? null
-      : meter(memory, `${bytes(device.memory_used_bytes)} of ${bytes(device.memory_total_bytes)}`)],
+      : measured(meter(memory, `${bytes(device.memory_used_bytes)} of ${bytes(device.memory_total_bytes)}`))],
     ["To targets", bytes(device.bytes_sent)],
     ["From targets", bytes(device.bytes_received)],
     ["Control address", text(device.remote_address)],
@@ -1337,7 +1342,7 @@ function deviceActions(state, done) {
 
 """###),
 ConsoleFile(
-name: "dialog.js", digest: "a214ff48846b247d1533c924b5465d433904682943f463e45448e99e5d56ada2",
+name: "dialog.js", digest: "bf0fac01604bf310414d4c50edcf24d8c3bca92cd648a8170a740b7b777a3766",
 text: ###"""
 // What changes something is asked about first, with room for a reason, and is sent with a key of its own so
 // that a second attempt after a broken connection does nothing twice.
@@ -1456,7 +1461,12 @@ function open(title, content, attributes = {}) {
   return dialog;
 }
 
-/** Closes what is open, e.g. because nobody is signed in any more. */
+/** Closes what is open, because the page behind it is another now; a secret would be lost with it. */
+export function closeQuestions() {
+  for (const dialog of document.querySelectorAll("dialog:not([closedby=none])")) dialog.close();
+}
+
+/** Closes everything: nobody is signed in any more. */
 export function closeAll() {
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
 }
@@ -2180,7 +2190,7 @@ function rateOf(node, at) {
 
 """###),
 ConsoleFile(
-name: "format.js", digest: "ffd756f3241c11a06d0cfd1bd9e1fa69f82bf967c77b75b73e3ec6ac09a1bea9",
+name: "format.js", digest: "8aa90dc0b9e97d49e937188c9712b267ccaec295fac17687acb71ffe196b42c3",
 text: ###"""
 // Numbers and times as people read them. An unknown value is a dash, never a zero.
 
@@ -2267,8 +2277,13 @@ export function duration(seconds) {
 /** How long ago a time is, in one unit. */
 export function age(seconds) {
   if (!isNumber(seconds)) return NONE;
-  if (seconds < -1) return `in ${largest(-seconds)}`;
+  // Half a unit more, so that what was asked for is what is read: 90 days, not 89.
+  if (seconds < -1) return `in ${largest(-seconds + halfUnit(-seconds))}`;
   return seconds < 1 ? "now" : `${largest(seconds)} ago`;
+}
+
+function halfUnit(seconds) {
+  return (seconds < 60 ? 1 : seconds < 3600 ? 60 : seconds < 86400 ? 3600 : 86400) / 2;
 }
 
 function largest(seconds) {
@@ -2476,7 +2491,7 @@ text: ###"""
 
 """###),
 ConsoleFile(
-name: "list.js", digest: "5fd9be9891de459d02d5c6946370ba39b1ba83ac82db6fc8b0fa6118a4f84107",
+name: "list.js", digest: "bcc165442a3afee514ca1292701a68feb2f4e14c0188212968b9bff8136f989f",
 text: ###"""
 // A list of the API as a section: filters that the server applies, its order, and pages by its cursors.
 
@@ -2618,7 +2633,7 @@ export class List {
       put(this.#empty, number > 1
         ? empty("Nothing on this page any more", "The list has become shorter.")
         : empty(isFiltered ? "Nothing matches these filters" : emptyText, isFiltered ? null : emptyDetail));
-      this.section.show(this.#status, this.#empty, this.#pager.element);
+      this.section.show(this.#status, this.#empty, ...(number > 1 ? [this.#pager.element] : []));
     } else {
       this.section.show(this.#status, this.#table.element, this.#pager.element);
     }
@@ -3242,7 +3257,7 @@ export class Section {
 
 """###),
 ConsoleFile(
-name: "parts.css", digest: "7745be7b14b7a00afb69cda567657e3afee08cfd6eb8483329aa2246e0e2ad48",
+name: "parts.css", digest: "ade95176a06c8073ea07a2d3e9b96f800380f06952ccf50dfd98cb16fbfd7206",
 text: ###"""
 /* Parts: buttons, fields, tables, boxes, charts. */
 
@@ -3644,6 +3659,7 @@ th {
 
 td.wide {
   min-width: 8rem;
+  max-width: 38rem;
 }
 
 .numeric {
@@ -4870,7 +4886,7 @@ function layout(column) {
 
 """###),
 ConsoleFile(
-name: "tokens.js", digest: "e448a9907f10bc5d044b06cc51ffc1f524440b4e1e0182fb61311b69004768d7",
+name: "tokens.js", digest: "ed0385cd086355887e119664aeefef71e33bfa9d9632936daab29c88f4a11c88",
 text: ###"""
 // Tokens of the admin API.
 
@@ -4904,6 +4920,7 @@ export function tokensView(page) {
       { title: "Name", text: (each) => each.name, cell: (each) => text(each.name), wide: true },
       { title: "Scope", text: (each) => each.scope, cell: (each) => pill("info", visible(each.scope)) },
       { title: "Created", text: (each) => each.created_at, cell: (each) => ago(each.created_at) },
+      { title: "By", text: (each) => each.created_by, cell: (each) => text(each.created_by) },
       { title: "Expires", text: (each) => each.expires_at, cell: (each) => ago(each.expires_at) },
       { title: "Last used", text: (each) => each.last_used_at, cell: (each) => ago(each.last_used_at) },
       { title: "Id", text: (each) => each.token_id, cell: (each) => shortID(String(each.token_id)) },

@@ -1,7 +1,7 @@
 // The frame: who is signed in, the menu, and which view is shown.
 
 import { startClock } from "./clock.js";
-import { closeAll } from "./dialog.js";
+import { closeAll, closeQuestions } from "./dialog.js";
 import { h, name, put, setText, visible } from "./dom.js";
 import * as fleet from "./fleet.js";
 import { Page } from "./page.js";
@@ -43,6 +43,7 @@ let frame = null;
 function show() {
   page?.leave();
   page = null;
+  closeQuestions();
   if (session.token() === null) return;
   frame ??= makeFrame();
   if (root.firstElementChild !== frame.element) put(root, frame.element);

@@ -135,19 +135,23 @@ export function deviceView(page) {
 
 function deviceFacts(device) {
   const memory = device.memory_total_bytes > 0 ? device.memory_used_bytes / device.memory_total_bytes : null;
+  const isOnline = device.status === "online";
+  // What was measured last says nothing of a device that is away.
+  const measured = (value) => (isOnline ? value : h("span", { class: "muted" }, "was ", value));
   return facts([
     ["State", deviceState(device)],
     ["Last seen", ago(device.last_seen_at)],
-    ["Connected for", since(device.status === "online" ? device.connected_at : null)],
+    ["Connected for", since(isOnline ? device.connected_at : null)],
     ["Last heartbeat", ago(device.last_heartbeat_at)],
     ["Node", nodeLink(device.node_id)],
     ["Location", text(device.location)],
     ["Tags", device.tags.length > 0 ? tags(device.tags) : null],
     ["Live conns", connsOf(device)],
-    ["Round trip", milliseconds(device.rtt_ms)],
-    ["CPU", meter(device.cpu_utilization, percent(device.cpu_utilization))],
+    ["Round trip", device.rtt_ms === null ? null : measured(milliseconds(device.rtt_ms))],
+    ["CPU", device.cpu_utilization === null ? null
+      : measured(meter(device.cpu_utilization, percent(device.cpu_utilization)))],
     ["Memory", memory === null ? null
-      : meter(memory, `${bytes(device.memory_used_bytes)} of ${bytes(device.memory_total_bytes)}`)],
+      : measured(meter(memory, `${bytes(device.memory_used_bytes)} of ${bytes(device.memory_total_bytes)}`))],
     ["To targets", bytes(device.bytes_sent)],
     ["From targets", bytes(device.bytes_received)],
     ["Control address", text(device.remote_address)],

@@ -115,7 +115,12 @@ function open(title, content, attributes = {}) {
   return dialog;
 }
 
-/** Closes what is open, e.g. because nobody is signed in any more. */
+/** Closes what is open, because the page behind it is another now; a secret would be lost with it. */
+export function closeQuestions() {
+  for (const dialog of document.querySelectorAll("dialog:not([closedby=none])")) dialog.close();
+}
+
+/** Closes everything: nobody is signed in any more. */
 export function closeAll() {
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
 }

@@ -83,8 +83,13 @@ export function duration(seconds) {
 /** How long ago a time is, in one unit. */
 export function age(seconds) {
   if (!isNumber(seconds)) return NONE;
-  if (seconds < -1) return `in ${largest(-seconds)}`;
+  // Half a unit more, so that what was asked for is what is read: 90 days, not 89.
+  if (seconds < -1) return `in ${largest(-seconds + halfUnit(-seconds))}`;
   return seconds < 1 ? "now" : `${largest(seconds)} ago`;
+}
+
+function halfUnit(seconds) {
+  return (seconds < 60 ? 1 : seconds < 3600 ? 60 : seconds < 86400 ? 3600 : 86400) / 2;
 }
 
 function largest(seconds) {

@@ -138,7 +138,7 @@ export class List {
       put(this.#empty, number > 1
         ? empty("Nothing on this page any more", "The list has become shorter.")
         : empty(isFiltered ? "Nothing matches these filters" : emptyText, isFiltered ? null : emptyDetail));
-      this.section.show(this.#status, this.#empty, this.#pager.element);
+      this.section.show(this.#status, this.#empty, ...(number > 1 ? [this.#pager.element] : []));
     } else {
       this.section.show(this.#status, this.#table.element, this.#pager.element);
     }

@@ -30,6 +30,7 @@ export function tokensView(page) {
       { title: "Name", text: (each) => each.name, cell: (each) => text(each.name), wide: true },
       { title: "Scope", text: (each) => each.scope, cell: (each) => pill("info", visible(each.scope)) },
       { title: "Created", text: (each) => each.created_at, cell: (each) => ago(each.created_at) },
+      { title: "By", text: (each) => each.created_by, cell: (each) => text(each.created_by) },
       { title: "Expires", text: (each) => each.expires_at, cell: (each) => ago(each.expires_at) },
       { title: "Last used", text: (each) => each.last_used_at, cell: (each) => ago(each.last_used_at) },
       { title: "Id", text: (each) => each.token_id, cell: (each) => shortID(String(each.token_id)) },
