@@ -29,14 +29,15 @@ package struct RequestParser: ~Copyable {
         case version
         case lineEnd
         case fields
-        case noBody
-        case length
-        case chunked
+        case content
         case failed
     }
 
     /// The most content of the current request; may be set anew after each `head`.
-    package var bodyBound: Int
+    package var bodyBound: Int {
+        get { content.bound }
+        set { content.bound = newValue }
+    }
 
     /// ` HTTP/1.1`, which ends a request line.
     private static let versionBytes = 9
@@ -45,7 +46,7 @@ package struct RequestParser: ~Copyable {
     private var state = State.start
     private var octets: [UInt8] = []
     private var fields: FieldSectionScanner?
-    private var chunks: ChunkedDecoder?
+    private var content: ContentReader
     private var fault = HTTPFault.malformedRequestLine
     private var emptyLines = 0
     private var methodEnd = 0
@@ -53,11 +54,10 @@ package struct RequestParser: ~Copyable {
     private var versionIndex = 0
     private var major: UInt8 = 0
     private var minor: UInt8 = 0
-    private var remaining = 0
 
     package init(limits: HTTPLimits) {
         self.limits = limits
-        bodyBound = limits.bodyBytes
+        content = ContentReader(.none, limits: limits, bound: limits.bodyBytes)
     }
 
     /// Nothing of a request has been read: the connection is between two of them.
@@ -68,7 +68,7 @@ package struct RequestParser: ~Copyable {
         switch state {
         case .emptyLine, .method, .targetStart, .target, .version, .lineEnd, .fields: true
         case .start: emptyLines > 0
-        case .noBody, .length, .chunked, .failed: false
+        case .content, .failed: false
         }
     }
 
@@ -80,13 +80,8 @@ package struct RequestParser: ~Copyable {
     ) throws(HTTPFault) -> Event {
         do throws(HTTPFault) {
             switch state {
-            case .noBody:
-                state = .start
-                return .end(trailers: [:])
-            case .length:
-                return try length(input, &position)
-            case .chunked:
-                return try chunked(input, &position)
+            case .content:
+                return try readContent(input, &position)
             case .failed:
                 throw fault
             default:
@@ -97,7 +92,7 @@ package struct RequestParser: ~Copyable {
             state = .failed
             octets = []
             fields = nil
-            chunks = nil
+            content = ContentReader(.none, limits: limits, bound: 0)
             throw error
         }
     }
@@ -238,16 +233,8 @@ package struct RequestParser: ~Copyable {
         let rules = try FramingRules(fields)
         try rules.checkRequest(method, version)
         let framing = rules.requestFraming
-        bodyBound = limits.bodyBytes
-        switch framing {
-        case .length(let length):
-            remaining = length
-            state = .length
-        case .chunked:
-            state = .chunked
-        default:
-            state = .noBody
-        }
+        content = ContentReader(framing, limits: limits, bound: limits.bodyBytes)
+        state = .content
         return HTTPRequestHead(
             method: method, target: target, version: version, fields: fields, framing: framing,
             keepsAlive: rules.persists(version),
@@ -262,33 +249,13 @@ package struct RequestParser: ~Copyable {
 
     // MARK: Content
 
-    private mutating func length(
+    private mutating func readContent(
         _ input: Span<UInt8>, _ position: inout Int
     ) throws(HTTPFault) -> Event {
-        guard remaining <= bodyBound else { throw .contentTooLarge }
-        guard remaining > 0 else {
-            state = .start
-            return .end(trailers: [:])
-        }
-        let count = min(remaining, input.count - position)
-        guard count > 0 else { return .needMore }
-        let range = position..<position + count
-        position += count
-        remaining -= count
-        bodyBound -= count
-        return .body(range)
-    }
-
-    private mutating func chunked(
-        _ input: Span<UInt8>, _ position: inout Int
-    ) throws(HTTPFault) -> Event {
-        var decoder = chunks.take() ?? ChunkedDecoder(limits: limits, bound: bodyBound)
-        switch try decoder.next(input, &position) {
+        switch try content.next(input, &position) {
         case .needMore:
-            chunks = decoder
             return .needMore
         case .data(let range):
-            chunks = decoder
             return .body(range)
         case .end(let trailers):
             state = .start

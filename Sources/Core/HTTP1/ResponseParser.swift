@@ -19,10 +19,7 @@ package struct ResponseParser: ~Copyable {
         case statusLine
         case lineEnd
         case fields
-        case noBody
-        case length
-        case chunked
-        case untilClose
+        case content
         case ended
         case failed
     }
@@ -33,14 +30,14 @@ package struct ResponseParser: ~Copyable {
     private var state = State.statusLine
     private var octets: [UInt8] = []
     private var fields: FieldSectionScanner?
-    private var chunks: ChunkedDecoder?
+    private var framing = BodyFraming.none
+    private var content: ContentReader
     private var fault = HTTPFault.malformedStatusLine
     private var lineIndex = 0
     private var minor: UInt8 = 0
     private var code: UInt16 = 0
     private var interim = 0
-    private var remaining = 0
-    private var bodyBound: Int
+    private let bodyBound: Int
     private var persists = false
 
     /// - Parameters:
@@ -51,10 +48,11 @@ package struct ResponseParser: ~Copyable {
         self.method = method
         self.offersUpgrade = offersUpgrade
         self.bodyBound = bodyBound
+        content = ContentReader(.none, limits: limits, bound: 0)
     }
 
     /// Whether a close by the server would end the response in order.
-    package var endsWithClose: Bool { state == .untilClose || state == .ended }
+    package var endsWithClose: Bool { state == .ended || state == .content && framing == .untilClose }
 
     /// Reads on from `position`, which moves behind what was read; call it until `needMore`, `switched`
     /// or `end`.
@@ -64,10 +62,7 @@ package struct ResponseParser: ~Copyable {
         do throws(HTTPFault) {
             switch state {
             case .statusLine, .lineEnd, .fields: return try head(input, &position)
-            case .noBody: return end([:])
-            case .length: return try length(input, &position)
-            case .chunked: return try chunked(input, &position)
-            case .untilClose: return try untilClose(input, &position)
+            case .content: return try readContent(input, &position)
             case .ended: return .needMore
             case .failed: throw fault
             }
@@ -76,7 +71,7 @@ package struct ResponseParser: ~Copyable {
             state = .failed
             octets = []
             fields = nil
-            chunks = nil
+            content = ContentReader(.none, limits: limits, bound: 0)
             throw error
         }
     }
@@ -179,76 +174,42 @@ package struct ResponseParser: ~Copyable {
             state = .ended
             return .switched(head)
         }
-        return .head(head, try frame(head))
+        framing = try frame(head)
+        content = ContentReader(framing, limits: limits, bound: bodyBound)
+        state = .content
+        return .head(head, framing)
     }
 
     private mutating func frame(_ head: HTTPResponseHead) throws(HTTPFault) -> BodyFraming {
         let rules = try FramingRules(head.fields)
         let version = minor == 0 ? HTTPVersion.http10 : .http11
         persists = rules.persists(version)
-        if method == .head || head.status.forbidsContent {
-            state = .noBody
-            return .none
-        }
+        if method == .head || head.status.forbidsContent { return .none }
         if rules.isChunked {
             guard version == .http11 else { throw .malformedTransferEncoding }
-            state = .chunked
             return .chunked
         }
         if let length = rules.contentLength {
             guard length <= bodyBound else { throw .contentTooLarge }
-            remaining = length
-            state = length > 0 ? .length : .noBody
             return length > 0 ? .length(length) : .none
         }
         persists = false
-        state = .untilClose
         return .untilClose
     }
 
     // MARK: Content
 
-    private mutating func end(_ trailers: HTTPFields) -> Event {
-        state = .ended
-        return .end(trailers: trailers, persists: persists)
-    }
-
-    private mutating func length(
+    private mutating func readContent(
         _ input: Span<UInt8>, _ position: inout Int
     ) throws(HTTPFault) -> Event {
-        guard remaining > 0 else { return end([:]) }
-        let count = min(remaining, input.count - position)
-        guard count > 0 else { return .needMore }
-        let range = position..<position + count
-        position += count
-        remaining -= count
-        return .body(range)
-    }
-
-    private mutating func chunked(
-        _ input: Span<UInt8>, _ position: inout Int
-    ) throws(HTTPFault) -> Event {
-        var decoder = chunks.take() ?? ChunkedDecoder(limits: limits, bound: bodyBound)
-        switch try decoder.next(input, &position) {
+        switch try content.next(input, &position) {
         case .needMore:
-            chunks = decoder
             return .needMore
         case .data(let range):
-            chunks = decoder
             return .body(range)
         case .end(let trailers):
-            return end(trailers)
+            state = .ended
+            return .end(trailers: trailers, persists: persists)
         }
-    }
-
-    private mutating func untilClose(
-        _ input: Span<UInt8>, _ position: inout Int
-    ) throws(HTTPFault) -> Event {
-        let range = position..<input.count
-        guard !range.isEmpty else { return .needMore }
-        guard range.count <= bodyBound else { throw .contentTooLarge }
-        bodyBound -= range.count
-        position = input.count
-        return .body(range)
     }
 }
