@@ -15,7 +15,8 @@ final class HTTPExchange {
     let request: ResponseEncoder.Request
     let maySwitch: Bool
     let keepsAlive: Bool
-    weak var connection: HTTPServerConnection?
+    /// Held until the response is complete or the client gone: the two hold each other until then.
+    private(set) var connection: HTTPServerConnection?
     var state = State.waiting
     /// Whether the connection goes on after the response.
     var persists = true
@@ -39,9 +40,10 @@ final class HTTPExchange {
         return false
     }
 
-    /// The response is complete; closures are let go of, so that nothing they hold outlives it.
+    /// The response is complete; connection and closures are let go of, so that nothing they hold outlives it.
     func end() {
         state = .ended
+        connection = nil
         onCancel = nil
         onDrained = nil
     }
@@ -51,7 +53,6 @@ final class HTTPExchange {
         guard !hasEnded else { return }
         isCancelled = true
         pending = []
-        connection = nil
         let told = onCancel
         end()
         told?()

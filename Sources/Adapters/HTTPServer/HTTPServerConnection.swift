@@ -50,7 +50,8 @@ final class HTTPServerConnection: ByteStreamHandler {
         self.stream = stream
         peerAddress = stream.peerAddress
         isHandshaking = (stream as? TLSStream)?.isHandshaking ?? false
-        timer = server.loop.makeTimer { [weak self] in self?.timerFired() }
+        // Cancelled by `release`, without which no connection ends.
+        timer = server.loop.makeTimer { [unowned self] in timerFired() }
         armTimer()
     }
 

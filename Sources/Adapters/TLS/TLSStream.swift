@@ -390,8 +390,7 @@ package final class TLSStream: ByteStream, ReadinessHandler {
     private func continueAtEndOfBatch() {
         guard !isContinuationDue else { return }
         isContinuationDue = true
-        loop.atEndOfBatch { [weak self] in
-            guard let self else { return }
+        loop.atEndOfBatch { [self] in
             isContinuationDue = false
             readAvailable()
             endIfBothFinished()

@@ -60,7 +60,7 @@ package final class TCPStream: ByteStream, ReadinessHandler {
             Sockets.close(descriptor)
             throw error
         }
-        loop.atEndOfBatch { [weak self] in self?.announce() }
+        loop.atEndOfBatch { [self] in announce() }
     }
 
     /// Connects to `address`; what comes of it is told to `handler`: `streamOpened`, or `streamEnded` with
@@ -274,8 +274,7 @@ package final class TCPStream: ByteStream, ReadinessHandler {
     private func continueAtEndOfBatch() {
         guard !isContinuationDue else { return }
         isContinuationDue = true
-        loop.atEndOfBatch { [weak self] in
-            guard let self else { return }
+        loop.atEndOfBatch { [self] in
             isContinuationDue = false
             readAvailable()
             endIfBothFinished()

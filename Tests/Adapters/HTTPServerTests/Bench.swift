@@ -73,6 +73,8 @@ final class TestHandler: HTTPHandler {
 final class RawClient: ByteStreamHandler {
     var stream: (any ByteStream)?
     private(set) var received: [UInt8] = []
+    /// How many reads it took.
+    private(set) var pieces = 0
     private(set) var peerFinished = false
     private(set) var ended = false
     private(set) var error: (any Error)?
@@ -99,6 +101,7 @@ final class RawClient: ByteStreamHandler {
 
     func streamReceived(_ stream: any ByteStream, _ bytes: UnsafeRawBufferPointer) {
         received.append(contentsOf: bytes)
+        pieces += 1
     }
 
     func streamPeerFinished(_ stream: any ByteStream) {

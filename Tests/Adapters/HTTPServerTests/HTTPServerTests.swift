@@ -38,6 +38,14 @@ import Testing
         #expect(order == order.sorted() && order.count == 3)
     }
 
+    @Test func answersToOneBatchOfRequestsGoOutTogether() throws {
+        let bench = try Bench(answer: echoPath)
+        let client = bench.connect()
+        client.send(String(repeating: "GET /a HTTP/1.1\r\nHost: x\r\n\r\n", count: 40))
+        #expect(bench.run { client.statuses.count == 40 })
+        #expect(client.pieces == 1)
+    }
+
     @Test func moreRequestsThanMayBeInFlightWaitAndAreAllAnswered() throws {
         var configuration = HTTPServer.Configuration()
         configuration.limits.requestsInFlight = 3
