@@ -104,4 +104,10 @@ enum NodeWrites {
         PostgresStatement(
             "SELECT pop.drop_expired_records($1::integer)", [.integer(Int64(retentionDays))])
     }
+
+    /// One hour's rollup, and what has expired of all; null when another node is at it.
+    static func refreshRollups(retentionDays: Int) -> PostgresStatement {
+        PostgresStatement(
+            "SELECT pop.refresh_rollups($1::integer) AS hours_left", [.integer(Int64(retentionDays))])
+    }
 }

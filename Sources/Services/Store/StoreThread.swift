@@ -28,6 +28,7 @@ final class StoreThread {
     private let reader: StoreReader
     private let notes: NodeNotes?
     private let tokens: DeviceTokens
+    private let rollups: RollupKeeper
     private let replies: Mailbox<StoreReply>
     private var healthTimer: LoopTimer?
     private var isHealthStale = false
@@ -70,6 +71,10 @@ final class StoreThread {
                 answerTimeout: configuration.queryTimeout + .seconds(2),
                 settings: StoreReader.plannerSettings),
             connections: max(1, configuration.poolSize - 1))
+        rollups = RollupKeeper(
+            on: loop, databaseURL: configuration.databaseURL, retentionDays: configuration.retentionDays,
+            log: log)
+        rollups.isPrepared = { [writer] in writer.isPrepared }
         healthTimer = loop.makeTimer { [weak self] in self?.tellHealth() }
         writer.committed = { replies.send(.durable($0)) }
         writer.learned = { replies.send(.learned($0)) }
@@ -99,6 +104,7 @@ final class StoreThread {
             tokens.write()
             writer.stop(within: patience) { [self] in
                 reader.close()
+                rollups.stop()
                 loop.stop()
             }
         }
