@@ -266,14 +266,6 @@ class Stand:
     def device(self, name):
         return self.get(f"devices/{urllib.parse.quote(name, safe='')}")
 
-    def is_offered(self, method, path):
-        """Whether the node has such an operation at all."""
-        try:
-            self.request(method, path)
-        except Problem as problem:
-            return problem.document.get("code") not in ("not_found", "method_not_allowed")
-        return True
-
     # The database.
 
     def sql(self, text):

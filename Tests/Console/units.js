@@ -59,6 +59,10 @@ function paths(api) {
   }
   same("query", api.query({ a: 1, b: ["x", "y"], c: "", d: null, e: [], q: "&=" }), "?a=1&b=x&b=y&q=%26%3D");
   same("no query", api.query({ a: "" }), "");
+  for (const [status, code, expected] of [
+    [404, "not_found", true], [405, "method_not_allowed", true], [501, "not_implemented", true],
+    [404, "device_not_found", false], [403, "forbidden", false], [0, "unreachable", false],
+  ]) same(`${code} is not offered`, new api.Problem({ status, code, detail: "" }).isNotOffered, expected);
   const keys = new Set(Array.from({ length: 100 }, api.newKey));
   same("keys differ", keys.size, 100);
   same("a key", /^[0-9a-f]{32}$/.test(api.newKey()), true);

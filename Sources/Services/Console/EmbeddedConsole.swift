@@ -2307,7 +2307,7 @@ export function plural(number, one, many = `${one}s`) {
 
 """###),
 ConsoleFile(
-name: "history.js", digest: "022237066fbabf4a089d4e9f878b0e81b26311adb0d3a1fa1459454925a365b2",
+name: "history.js", digest: "5366a9d0a54c22a04b50795b0d6f2f5ba60205d21266112b403d5d37eb54a232",
 text: ###"""
 // What was: sessions, drains and the audit trail.
 
@@ -2393,6 +2393,7 @@ export function drainsView(page) {
       { title: "State", text: (each) => each.state, cell: (each) => drainState(each.state) },
       { title: "Started", text: (each) => each.started_at, cell: (each) => ago(each.started_at) },
       { title: "Deadline", text: (each) => each.deadline_at, cell: (each) => ago(each.deadline_at) },
+      { title: "Ended", text: (each) => each.ended_at, cell: (each) => ago(each.ended_at) },
       {
         title: "Moved", text: (each) => `${count(each.devices_moved)} / ${count(each.devices_total)}`,
         numeric: true,
@@ -2402,7 +2403,9 @@ export function drainsView(page) {
       { title: "Reason", text: (each) => each.reason, cell: (each) => text(each.reason), wide: true },
     ],
   });
-  page.add(list.section);
+  page.add(new FilterBar([
+    { name: "node_id", label: "Node", kind: "text", placeholder: "id or self" },
+  ], list).element, list.section);
 }
 
 // MARK: Audit
@@ -2491,7 +2494,7 @@ text: ###"""
 
 """###),
 ConsoleFile(
-name: "list.js", digest: "bcc165442a3afee514ca1292701a68feb2f4e14c0188212968b9bff8136f989f",
+name: "list.js", digest: "30e658a5b8e0bc6f2894b6b3f4dcfc000edcce8c94c4e66457590cf4fb1ae587",
 text: ###"""
 // A list of the API as a section: filters that the server applies, its order, and pages by its cursors.
 
@@ -2505,6 +2508,8 @@ import { Table } from "./table.js";
 
 const PAGE_SIZES = [50, 100, 250, 1000];
 const DEFAULT_PAGE_SIZE = 100;
+/** So many empty pages in a row are passed over before the operator is asked whether to go on. */
+const MOST_LOOKS = 10;
 
 export class List {
   section;
@@ -2610,8 +2615,14 @@ export class List {
     const values = Object.fromEntries([...new Set(this.#values.keys())].map((name) => [
       name, this.#values.getAll(name),
     ]));
-    const page = await get((typeof target === "function" ? target() : target)
-      + query({ limit, ...values, ...fixed, cursor: this.#cursors.at(-1) }), { signal });
+    const address = typeof target === "function" ? target() : target;
+    let page = { items: [], next_cursor: this.#cursors.at(-1) };
+    // A page may be empty while the list goes on: filters that hardly ever match are looked for in stretches.
+    let looks = 0;
+    do {
+      page = await get(address + query({ limit, ...values, ...fixed, cursor: page.next_cursor }), { signal });
+      looks += 1;
+    } while (page.items.length === 0 && page.next_cursor && looks < MOST_LOOKS);
     if (signal.aborted) return;
     onRows?.(page.items);
     this.#next = page.next_cursor;
@@ -2620,7 +2631,7 @@ export class List {
   }
 
   #show(size) {
-    const { emptyText = "Nothing here", emptyDetail = null, noun = "row" } = this.#options;
+    const { noun = "row" } = this.#options;
     const number = this.#cursors.length;
     this.#pager.show({ page: number, hasNext: Boolean(this.#next), size });
     if (this.#announce) {
@@ -2628,15 +2639,21 @@ export class List {
       setText(this.#status, `${plural(size, noun)} on page ${number}`);
       this.#announce = false;
     }
-    if (size === 0) {
-      const isFiltered = [...this.#values.keys()].some((name) => !["sort", "order", "limit"].includes(name));
-      put(this.#empty, number > 1
-        ? empty("Nothing on this page any more", "The list has become shorter.")
-        : empty(isFiltered ? "Nothing matches these filters" : emptyText, isFiltered ? null : emptyDetail));
-      this.section.show(this.#status, this.#empty, ...(number > 1 ? [this.#pager.element] : []));
-    } else {
+    if (size > 0) {
       this.section.show(this.#status, this.#table.element, this.#pager.element);
+      return;
     }
+    put(this.#empty, this.#emptiness(number));
+    const hasPages = number > 1 || this.#next;
+    this.section.show(this.#status, this.#empty, ...(hasPages ? [this.#pager.element] : []));
+  }
+
+  #emptiness(number) {
+    const { emptyText = "Nothing here", emptyDetail = null } = this.#options;
+    const isFiltered = [...this.#values.keys()].some((name) => !["sort", "order", "limit"].includes(name));
+    if (this.#next) return empty("Nothing found so far", "The search goes on with Next.");
+    if (number > 1) return empty("Nothing more", "The list ends here, or has become shorter.");
+    return empty(isFiltered ? "Nothing matches these filters" : emptyText, isFiltered ? null : emptyDetail);
   }
 }
 

@@ -82,6 +82,7 @@ export function drainsView(page) {
       { title: "State", text: (each) => each.state, cell: (each) => drainState(each.state) },
       { title: "Started", text: (each) => each.started_at, cell: (each) => ago(each.started_at) },
       { title: "Deadline", text: (each) => each.deadline_at, cell: (each) => ago(each.deadline_at) },
+      { title: "Ended", text: (each) => each.ended_at, cell: (each) => ago(each.ended_at) },
       {
         title: "Moved", text: (each) => `${count(each.devices_moved)} / ${count(each.devices_total)}`,
         numeric: true,
@@ -91,7 +92,9 @@ export function drainsView(page) {
       { title: "Reason", text: (each) => each.reason, cell: (each) => text(each.reason), wide: true },
     ],
   });
-  page.add(list.section);
+  page.add(new FilterBar([
+    { name: "node_id", label: "Node", kind: "text", placeholder: "id or self" },
+  ], list).element, list.section);
 }
 
 // MARK: Audit

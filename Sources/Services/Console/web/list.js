@@ -10,6 +10,8 @@ import { Table } from "./table.js";
 
 const PAGE_SIZES = [50, 100, 250, 1000];
 const DEFAULT_PAGE_SIZE = 100;
+/** So many empty pages in a row are passed over before the operator is asked whether to go on. */
+const MOST_LOOKS = 10;
 
 export class List {
   section;
@@ -115,8 +117,14 @@ export class List {
     const values = Object.fromEntries([...new Set(this.#values.keys())].map((name) => [
       name, this.#values.getAll(name),
     ]));
-    const page = await get((typeof target === "function" ? target() : target)
-      + query({ limit, ...values, ...fixed, cursor: this.#cursors.at(-1) }), { signal });
+    const address = typeof target === "function" ? target() : target;
+    let page = { items: [], next_cursor: this.#cursors.at(-1) };
+    // A page may be empty while the list goes on: filters that hardly ever match are looked for in stretches.
+    let looks = 0;
+    do {
+      page = await get(address + query({ limit, ...values, ...fixed, cursor: page.next_cursor }), { signal });
+      looks += 1;
+    } while (page.items.length === 0 && page.next_cursor && looks < MOST_LOOKS);
     if (signal.aborted) return;
     onRows?.(page.items);
     this.#next = page.next_cursor;
@@ -125,7 +133,7 @@ export class List {
   }
 
   #show(size) {
-    const { emptyText = "Nothing here", emptyDetail = null, noun = "row" } = this.#options;
+    const { noun = "row" } = this.#options;
     const number = this.#cursors.length;
     this.#pager.show({ page: number, hasNext: Boolean(this.#next), size });
     if (this.#announce) {
@@ -133,15 +141,21 @@ export class List {
       setText(this.#status, `${plural(size, noun)} on page ${number}`);
       this.#announce = false;
     }
-    if (size === 0) {
-      const isFiltered = [...this.#values.keys()].some((name) => !["sort", "order", "limit"].includes(name));
-      put(this.#empty, number > 1
-        ? empty("Nothing on this page any more", "The list has become shorter.")
-        : empty(isFiltered ? "Nothing matches these filters" : emptyText, isFiltered ? null : emptyDetail));
-      this.section.show(this.#status, this.#empty, ...(number > 1 ? [this.#pager.element] : []));
-    } else {
+    if (size > 0) {
       this.section.show(this.#status, this.#table.element, this.#pager.element);
+      return;
     }
+    put(this.#empty, this.#emptiness(number));
+    const hasPages = number > 1 || this.#next;
+    this.section.show(this.#status, this.#empty, ...(hasPages ? [this.#pager.element] : []));
+  }
+
+  #emptiness(number) {
+    const { emptyText = "Nothing here", emptyDetail = null } = this.#options;
+    const isFiltered = [...this.#values.keys()].some((name) => !["sort", "order", "limit"].includes(name));
+    if (this.#next) return empty("Nothing found so far", "The search goes on with Next.");
+    if (number > 1) return empty("Nothing more", "The list ends here, or has become shorter.");
+    return empty(isFiltered ? "Nothing matches these filters" : emptyText, isFiltered ? null : emptyDetail);
   }
 }
 
