@@ -25,6 +25,9 @@ final class APIClient {
     private static let connectTimeout = Duration.seconds(10)
     /// Before a lost call is tried again: a server that restarts is not there at once.
     private static let pauseBeforeRetry = Duration.milliseconds(300)
+    /// How often, and after what pause, a call is looked for that the node has not done with: 10 s in all.
+    private static let mostLooks = 20
+    private static let pauseBeforeLook = Duration.milliseconds(500)
 
     /// - Parameter tls: what a server of `https` is spoken to with; not used for `http`.
     init(server: ServerAddress, token: String?, tls: TLSContext?) throws(SystemError) {
@@ -45,12 +48,24 @@ final class APIClient {
             fields.append("Idempotency-Key", Hexadecimal.encode(SystemRandom.bytes(16)))
         }
         if body != nil { fields.append("Content-Type", "application/json") }
-        let request = HTTPClientRequest(
+        var request = HTTPClientRequest(
             method: method, target: target, host: server.authority, fields: fields,
             body: body?.serialised() ?? [])
-        var configuration = HTTPClient.Configuration()
-        configuration.bodyBytes = Self.longestBody
-        let response = try sendTwice(request, configuration)
+        var (response, wasLost) = try sendTwice(request)
+        var looks = 0
+        while Self.code(response) == "idempotency_key_in_flight", looks < Self.mostLooks {
+            // The node is still at the call whose connection was lost.
+            looks += 1
+            try wait(Self.pauseBeforeLook)
+            response = try sendTwice(request).response
+        }
+        if Self.code(response) == "database_unavailable", !wasLost,
+            request.fields.contains("Idempotency-Key")
+        {
+            // The node keeps the keys in its database and has done nothing; it may be able to do without.
+            request.fields.remove("Idempotency-Key")
+            response = try sendOnce(request)
+        }
         guard response.status.isSuccessful else {
             throw .refused(Self.problem(response.head, response.body))
         }
@@ -119,6 +134,11 @@ final class APIClient {
         return try? JSONValue(parsing: body, limits: JSONLimits(bytes: longestBody, depth: 64))
     }
 
+    /// What a refusal calls itself.
+    private static func code(_ response: HTTPClientResponse) -> String? {
+        response.status.isSuccessful ? nil : content(response.body)?["code"]?.string
+    }
+
     private static func problem(_ head: HTTPResponseHead, _ body: [UInt8]) -> APIProblem {
         APIProblem(head, content(body) ?? .null)
     }
@@ -153,21 +173,32 @@ final class APIClient {
         }
     }
 
+    /// - Returns: also whether a first call was lost, which may have been done.
     private func sendTwice(
-        _ request: HTTPClientRequest, _ configuration: HTTPClient.Configuration
-    ) throws(APIError) -> HTTPClientResponse {
+        _ request: HTTPClientRequest
+    ) throws(APIError) -> (response: HTTPClientResponse, wasLost: Bool) {
         do {
-            return try send(request, configuration)
+            return (try send(request, Self.configuration), false)
         } catch .lost {
             try wait(Self.pauseBeforeRetry)
         } catch {
             throw self.error(error)
         }
+        return (try sendOnce(request), true)
+    }
+
+    private func sendOnce(_ request: HTTPClientRequest) throws(APIError) -> HTTPClientResponse {
         do {
-            return try send(request, configuration)
+            return try send(request, Self.configuration)
         } catch {
             throw self.error(error)
         }
+    }
+
+    private static var configuration: HTTPClient.Configuration {
+        var configuration = HTTPClient.Configuration()
+        configuration.bodyBytes = longestBody
+        return configuration
     }
 
     /// Tries the server's addresses in turn; the one that answers is asked first from now on.

@@ -9,6 +9,8 @@ struct APIProblem: Sendable {
     private let detail: String?
     private let faults: [(field: String, message: String)]
     private let requestID: String?
+    /// What the call has made.
+    private let location: String?
     /// When to come again, in seconds.
     let retryAfter: Int64?
 
@@ -20,6 +22,7 @@ struct APIProblem: Sendable {
             ($0["field"]?.string ?? "", $0["message"]?.string ?? "")
         }
         requestID = document["request_id"]?.string ?? head.fields["x-request-id"]
+        location = head.fields["location"]
         retryAfter = head.fields["retry-after"].flatMap { Int64($0) }
     }
 
@@ -42,6 +45,9 @@ struct APIProblem: Sendable {
         case 401: "give an admin token that is valid: POP_TOKEN, --token-file or --token"
         case 403: "the token is valid, but its scope does not allow this"
         case 429: "too many calls" + (again.map { ": \($0)" } ?? "")
+        case 409 where code == "secret_shown_once":
+            "the answer with the secret was lost on its way"
+                + (location.map { "; what it is of: \($0)" } ?? "; make another")
         default: again
         }
     }

@@ -15,13 +15,13 @@ struct ListTokens: ControlVerb {
     static let configuration = CommandConfiguration(
         verb: "tokens list", abstract: "List admin tokens; their values are not known any more.")
     @OptionGroup var list: ListOptions
+    @OptionGroup var options: ServerOptions
 
     private static let columns: [Column] = [
         .key("TOKEN", "token_id"), .text("NAME", "name", rank: 0), .word("SCOPE", "scope", rank: 0),
-        .age("CREATED", "created_at", rank: 2), .age("EXPIRES", "expires_at", rank: 1),
-        .age("USED", "last_used_at", rank: 3), .age("REVOKED", "revoked_at", rank: 1),
+        .age("EXPIRES", "expires_at", rank: 1), .age("USED", "last_used_at", rank: 3),
+        .age("CREATED", "created_at", rank: 2), .text("BY", "created_by", rank: 4),
     ]
-    @OptionGroup var options: ServerOptions
 
     func perform(_ session: ControlSession) throws {
         try session.list(["v1", "tokens"], [], list, Self.columns)
@@ -90,6 +90,7 @@ struct ListUsers: ControlVerb {
     static let configuration = CommandConfiguration(
         verb: "users list", abstract: "List ingress users.")
     @OptionGroup var list: ListOptions
+    @OptionGroup var options: ServerOptions
 
     private static let columns: [Column] = [
         .key("USER", "name"), .number("MAX CONNS", "max_conns", rank: 1),
@@ -97,7 +98,6 @@ struct ListUsers: ControlVerb {
         .number("RATE/S", "rate_bytes_per_second", rank: 2, Cell.bytes),
         .text("LOCATIONS", "allowed_locations", rank: 3), .age("CREATED", "created_at", rank: 4),
     ]
-    @OptionGroup var options: ServerOptions
 
     func perform(_ session: ControlSession) throws {
         try session.list(["v1", "users"], [], list, Self.columns)

@@ -31,6 +31,7 @@ struct ListConns: ControlVerb {
         verb: "conns list", abstract: "List live conns, the oldest first.")
     @OptionGroup var list: ListOptions
     @OptionGroup var filter: ConnFilterOptions
+    @OptionGroup var options: ServerOptions
 
     static let columns: [Column] = [
         .key("CONN", "conn_id"), .identifier("DEVICE", "device_id", rank: 1),
@@ -41,7 +42,6 @@ struct ListConns: ControlVerb {
         .number("IDLE", "idle_seconds", rank: 5) { $0?.integer.map { Cell.span($0) } ?? "-" },
         .identifier("NODE", "node_id", rank: 9),
     ]
-    @OptionGroup var options: ServerOptions
 
     func perform(_ session: ControlSession) throws {
         try session.list(["v1", "conns"], filter.parameters, list, Self.columns)

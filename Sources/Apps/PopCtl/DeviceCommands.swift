@@ -30,6 +30,7 @@ struct ListDevices: ControlVerb {
     @Option(help: "Only ids that begin so.") var prefix: String?
     @Option(help: "What the list is ordered by.") var sort: DeviceSort?
     @Option(help: "Rising or falling.") var order: SortOrder?
+    @OptionGroup var options: ServerOptions
 
     static let columns: [Column] = [
         .key("DEVICE", "device_id"), .word("STATUS", "status", rank: 0), .word("HEALTH", "health", rank: 2),
@@ -39,7 +40,6 @@ struct ListDevices: ControlVerb {
         .number("SENT", "bytes_sent", rank: 4, Cell.bytes),
         .number("RECEIVED", "bytes_received", rank: 4, Cell.bytes), .age("SINCE", "connected_at", rank: 3),
     ]
-    @OptionGroup var options: ServerOptions
 
     func perform(_ session: ControlSession) throws {
         let query = [
@@ -76,6 +76,7 @@ struct ShowDeviceLoad: ControlVerb {
 
     @Flag(name: .customLong("no-headers"), help: "Leave out the line of titles, for scripts.")
     var noHeaders = false
+    @OptionGroup var options: ServerOptions
 
     private static let columns: [Column] = [
         .key("SAMPLED", "sampled_at"), .number("CONNS", "active_conns", rank: 0),
@@ -85,7 +86,6 @@ struct ShowDeviceLoad: ControlVerb {
         .number("MEMORY", "memory_used_bytes", rank: 2, Cell.bytes),
         .number("RTT", "rtt_ms", rank: 3, Cell.milliseconds),
     ]
-    @OptionGroup var options: ServerOptions
 
     func perform(_ session: ControlSession) throws {
         let answer = try session.get(

@@ -24,6 +24,7 @@ struct ListSessions: ControlVerb {
     enum State: String, EnumerableFlag {
         case open, ended
     }
+    @OptionGroup var options: ServerOptions
 
     private static let columns: [Column] = [
         .key("SESSION", "session_id"), .identifier("DEVICE", "device_id", rank: 0),
@@ -34,7 +35,6 @@ struct ListSessions: ControlVerb {
         .number("RECEIVED", "bytes_received", rank: 3, Cell.bytes),
         .number("RESUMES", "resumes", rank: 6), .number("MIGRATIONS", "migrations", rank: 8),
     ]
-    @OptionGroup var options: ServerOptions
 
     func perform(_ session: ControlSession) throws {
         let query = [
@@ -54,8 +54,20 @@ struct AuditCommand: ControlNoun {
 
 struct ListAudit: ControlVerb {
     static let configuration = CommandConfiguration(
-        verb: "audit list", abstract: "List calls that changed something or were refused, the newest first.")
+        verb: "audit list", abstract: "List calls that changed something or were refused, the newest first.",
+        discussion: """
+            EXAMPLES:
+              popctl audit list --path /v1/nodes --from 7d
+              popctl audit list --actor night-shift --status 403
+            """)
     @OptionGroup var list: ListOptions
+    @Option(help: ArgumentHelp("Only with the token of this name.", valueName: "name")) var actor: String?
+    @Option(help: "Only of this method: POST, PUT, PATCH, DELETE.") var method: String?
+    @Option(help: ArgumentHelp("Only paths that begin so.", valueName: "prefix")) var path: String?
+    @Option(help: "Only with this status of HTTP.") var status: Int?
+    @Option(help: "Only at this node.", completion: .custom(Candidates.nodes)) var node: String?
+    @OptionGroup var range: RangeOptions
+    @OptionGroup var options: ServerOptions
 
     private static let columns: [Column] = [
         .age("AGE", "at", rank: 0), .text("ACTOR", "actor", rank: 0), .word("METHOD", "method", rank: 0),
@@ -63,9 +75,12 @@ struct ListAudit: ControlVerb {
         .text("ADDRESS", "remote_address", rank: 2), .identifier("NODE", "node_id", rank: 3),
         .identifier("REQUEST", "request_id", rank: 4),
     ]
-    @OptionGroup var options: ServerOptions
 
     func perform(_ session: ControlSession) throws {
-        try session.list(["v1", "audit"], [], list, Self.columns)
+        let query = [
+            ("actor", actor), ("method", method), ("path", path), ("status", status.map { String($0) }),
+            ("node_id", node),
+        ]
+        try session.list(["v1", "audit"], query + range.parameters(session.now), list, Self.columns)
     }
 }

@@ -16,6 +16,7 @@ struct ListNodes: ControlVerb {
     static let configuration = CommandConfiguration(
         verb: "nodes list", abstract: "List the nodes of the cluster.")
     @OptionGroup var list: ListOptions
+    @OptionGroup var options: ServerOptions
 
     static let columns: [Column] = [
         .key("NODE", "node_id"), .word("STATE", "state", rank: 0), .text("LOCATION", "location", rank: 4),
@@ -26,7 +27,6 @@ struct ListNodes: ControlVerb {
         .number("MEMORY", "memory_used_bytes", rank: 5, Cell.bytes), .word("VERSION", "version", rank: 7),
         .age("UP", "started_at", rank: 6), .age("SEEN", "last_seen_at", rank: 8),
     ]
-    @OptionGroup var options: ServerOptions
 
     func perform(_ session: ControlSession) throws {
         try session.list(["v1", "nodes"], [], list, Self.columns)
@@ -200,6 +200,7 @@ struct ListDrains: ControlVerb {
     static let configuration = CommandConfiguration(
         verb: "drains list", abstract: "List the cluster's drains, the newest first.")
     @OptionGroup var list: ListOptions
+    @OptionGroup var options: ServerOptions
 
     private static let columns: [Column] = [
         .key("NODE", "node_id"), .word("STATE", "state", rank: 0), .age("STARTED", "started_at", rank: 0),
@@ -208,7 +209,6 @@ struct ListDrains: ControlVerb {
         .text("ACTOR", "actor", rank: 4), .text("REASON", "reason", rank: 5),
         .identifier("DRAIN", "drain_id", rank: 6),
     ]
-    @OptionGroup var options: ServerOptions
 
     func perform(_ session: ControlSession) throws {
         try session.list(["v1", "drains"], [], list, Self.columns)

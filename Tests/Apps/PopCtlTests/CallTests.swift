@@ -155,6 +155,64 @@ struct CallTests {
         #expect(server.requests.allSatisfy { !$0.fields.contains("idempotency-key") })
     }
 
+    @Test func callThatTheNodeIsStillAtIsWaitedFor() throws {
+        let server = try StandIn { _, before in
+            switch before {
+            case 0: .cut
+            case 1: Canned(status: 409, json: ["code": "idempotency_key_in_flight"])
+            default: Canned(status: 202, json: ["session_id": "s1"])
+            }
+        }
+        #expect(server.run(["devices", "disconnect", "dev1"]).output == "dev1: session s1 ends\n")
+        #expect(Set(server.requests.map { $0.fields["idempotency-key"] }).count == 1)
+        #expect(server.requests.count == 3)
+    }
+
+    @Test func withoutTheNodesDatabaseACallIsMadeWithoutItsKey() throws {
+        let server = try StandIn { asked in
+            asked.fields.contains("idempotency-key")
+                ? Canned(status: 503, json: ["code": "database_unavailable"])
+                : Canned(status: 202, json: ["session_id": "s1"])
+        }
+        #expect(server.run(["devices", "disconnect", "dev1"]).code == 0)
+        #expect(server.requests.count == 2)
+        let down = try StandIn { _ in Canned(status: 503, json: ["code": "database_unavailable"]) }
+        #expect(down.run(["devices", "enroll", "dev1"]).code == 1)
+        #expect(down.run(["nodes", "list"]).code == 1)
+        #expect(down.requests.count == 3)
+    }
+
+    @Test func callThatMayHaveBeenDoneKeepsItsKey() throws {
+        let server = try StandIn { _, before in
+            before == 0 ? .cut : Canned(status: 503, json: ["code": "database_unavailable"])
+        }
+        #expect(server.run(["devices", "disconnect", "dev1"]).code == 1)
+        #expect(server.requests.count == 2)
+        #expect(server.requests.allSatisfy { $0.fields.contains("idempotency-key") })
+    }
+
+    @Test func callWithoutItsKeyIsNotRepeated() throws {
+        let server = try StandIn { asked in
+            asked.fields.contains("idempotency-key")
+                ? Canned(status: 503, json: ["code": "database_unavailable"]) : .cut
+        }
+        #expect(server.run(["devices", "disconnect", "dev1"]).code == 1)
+        #expect(server.requests.count == 2)
+    }
+
+    @Test func lostSecretIsToldAsLost() throws {
+        let server = try StandIn { _, before in
+            before == 0
+                ? .cut
+                : Canned(
+                    status: 409, json: ["code": "secret_shown_once", "detail": "It was shown."],
+                    fields: ["Content-Type": "application/problem+json", "Location": "/v1/tokens/t1"])
+        }
+        let run = server.run(["tokens", "create", "ci", "--scope", "read"])
+        #expect(run.code == 1)
+        #expect(run.errors.contains("lost on its way; what it is of: /v1/tokens/t1"))
+    }
+
     @Test func refusedCallIsNotRepeated() throws {
         let server = try StandIn { _ in Canned(status: 503) }
         #expect(server.run(["devices", "disconnect", "dev1"]).code == 1)

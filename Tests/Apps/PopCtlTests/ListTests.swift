@@ -37,6 +37,9 @@ struct ListTests {
         ])
         _ = server.run(["conns", "list", "--user", "al=ice", "--protocol", "udp", "--limit", "5"])
         _ = server.run(["sessions", "list", "--device", "d", "--ended", "--from", "1h30m", "--to", "60"])
+        _ = server.run([
+            "audit", "list", "--actor", "ci", "--method", "POST", "--path", "/v1", "--status", "403",
+        ])
         _ = server.run(["nodes", "show", "a/b"])
         #expect(
             server.requests.map(\.target) == [
@@ -44,6 +47,7 @@ struct ListTests {
                 "/v1/conns?user=al%3Dice&protocol=udp&limit=5",
                 "/v1/sessions?device_id=d&open=false&from=2026-01-31T07%3A35%3A00.000Z"
                     + "&to=2026-01-31T09%3A04%3A00.000Z&limit=100",
+                "/v1/audit?actor=ci&method=POST&path=%2Fv1&status=403&limit=100",
                 "/v1/nodes/a%2Fb",
             ])
     }
