@@ -5,7 +5,9 @@ internal import JSON
 /// Shows a drain's progress until it is over.
 final class DrainFollower {
     private let session: ControlSession
-    private let node: String
+    /// As it was given, until the answer says which node it is: behind one address `self` may be another
+    /// node each time.
+    private var node: String
     private let display: LiveRegion
     private var lastLine = ""
     private var lastState = ""
@@ -23,6 +25,7 @@ final class DrainFollower {
     }
 
     func report(_ drain: JSONValue) {
+        learn(from: drain)
         session.report(drain, DrainProgress(node, drain).line)
     }
 
@@ -34,6 +37,7 @@ final class DrainFollower {
                 if event == .resized { self?.update() }
             }) { () throws(APIError) in
                 latest = try begin()
+                learn(from: latest)
                 hasBegun = true
                 var isFirst = true
                 try session.poll(timeout: timeout, outage: { fail($0) }) { () throws(APIError) in
@@ -59,6 +63,10 @@ final class DrainFollower {
                 progress.state == "none"
                     ? "\(node) is not being drained" : "the drain ended as \(progress.state)")
         }
+    }
+
+    private func learn(from drain: JSONValue) {
+        if let node = drain["node_id"]?.string { self.node = node }
     }
 
     private func fail(_ error: APIError) {

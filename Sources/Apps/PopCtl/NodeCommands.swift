@@ -168,7 +168,7 @@ struct UndrainNode: ControlVerb {
             .delete, ["v1", "nodes", target.node, "drain"],
             [("eligibility", keepsCordoned ? "keep" : nil)] + reason.parameters)
         let what = keepsCordoned ? "stays cordoned" : "takes devices again"
-        session.report(drain, "\(target.node) \(what)")
+        session.report(drain, "\(drain["node_id"]?.string ?? target.node) \(what)")
     }
 }
 

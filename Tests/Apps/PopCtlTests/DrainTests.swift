@@ -167,6 +167,16 @@ struct DrainTests {
         #expect(run.errors.contains("not in 0s; the drain of pop-1 goes on"))
     }
 
+    @Test func selfIsFollowedUnderItsName() throws {
+        let server = try StandIn { _, before in
+            let members = [JSONMember("node_id", "pop-1")]
+            return Canned(json: Self.drain(before == 0 ? "handover" : "drained", adding: members))
+        }
+        let run = server.run(["nodes", "drain", "self", "--wait"])
+        #expect(run.output.hasPrefix("pop-1: drained"))
+        #expect(server.requests.map(\.path) == ["/v1/nodes/self/drain", "/v1/nodes/pop-1/drain"])
+    }
+
     @Test func drainUnderWayIsFollowedWithoutTouchingIt() throws {
         let server = try StandIn { _, before in
             Canned(json: Self.drain(before == 0 ? "settling" : "drained"))

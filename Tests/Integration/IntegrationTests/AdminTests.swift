@@ -127,19 +127,4 @@ import Testing
         try fixture.waitUntilWhole("d1", sessionOtherThan: session)
         #expect(fixture.devices["d1"]?.stop() == 0)
     }
-
-    @Test func popctlShowsAndCloses() throws {
-        let fixture = try Fixture()
-        try fixture.startDevice("d1")
-        let environment = [
-            "POP_SERVER": "http://127.0.0.1:\(fixture.adminPort)", "POP_TOKEN": "integration-test-token",
-        ]
-        let list = try runProgram("popctl", ["devices", "list"], environment: environment)
-        #expect(list.code == 0)
-        #expect(list.output.contains("d1"))
-        let missing = try runProgram("popctl", ["devices", "show", "nobody"], environment: environment)
-        #expect(missing.code == 1)
-        #expect(missing.errors.contains("not_found"))
-        #expect(try runProgram("popctl", ["devices", "frobnicate"], environment: environment).code == 64)
-    }
 }
