@@ -305,7 +305,10 @@ let package = Package(
             ], packages: [logging]),
         tests(
             "Integration", "IntegrationTests",
-            uses: ["pop-node", "pop-device", "popctl", "pop-conformance"]),
+            uses: [
+                "pop-node", "pop-device", "popctl", "pop-conformance", "Domain", "Postgres",
+                "TemporaryPostgres",
+            ]),
         tests("", "TidyTests", uses: []),
     ],
     swiftLanguageModes: [.v6],

@@ -7,8 +7,10 @@ enum SOCKSClient {
     }
 
     /// Connects through the ingress to `port` of 127.0.0.1 at the device.
-    static func connect(_ ingress: UInt16, to port: UInt16, host: String = "127.0.0.1") throws -> TestSocket {
-        let socket = try TestSocket(port: ingress)
+    static func connect(
+        _ ingress: UInt16, to port: UInt16, host: String = "127.0.0.1", from source: String? = nil
+    ) throws -> TestSocket {
+        let socket = try TestSocket(port: ingress, from: source)
         try socket.write([5, 1, 0])
         guard try socket.read(exactly: 2) == [5, 0] else { throw Refused(reply: 0xff) }
         let name = Array(host.utf8)

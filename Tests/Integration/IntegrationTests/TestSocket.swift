@@ -28,11 +28,16 @@ final class TestSocket: @unchecked Sendable {
         Glibc.close(descriptor)
     }
 
-    /// Connects to a port of the loopback interface.
-    convenience init(port: UInt16, host: String = "127.0.0.1") throws {
+    /// Connects to a port of the loopback interface, from another address of it if one is given.
+    convenience init(port: UInt16, host: String = "127.0.0.1", from source: String? = nil) throws {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         guard descriptor >= 0 else { throw Failure(call: "socket", number: errno) }
         self.init(descriptor: descriptor)
+        if let source {
+            guard withSocketAddress(source, 0, { Glibc.bind(descriptor, $0, $1) }) == 0 else {
+                throw Failure(call: "bind", number: errno)
+            }
+        }
         let result = withSocketAddress(host, port) { Glibc.connect(descriptor, $0, $1) }
         guard result == 0 else { throw Failure(call: "connect", number: errno) }
     }

@@ -33,6 +33,12 @@ package final class TemporaryCluster {
         server = nil
     }
 
+    /// Ends it as a crash does: nothing is put in order, and the next start recovers.
+    package func crash() {
+        if let processID { kill(processID, SIGKILL) }
+        stop()
+    }
+
     deinit {
         stop()
         removeDirectory(directory)
