@@ -110,6 +110,7 @@ final class Node {
             configuration, record, loop: loop, files: files, certificates: certificates, plane: plane,
             store: store, known: observer.known, metrics: metrics)
         observer.events = listeners.events
+        observer.drains = listeners.drains
         listeners.events.nodeStateChanged(plane.nodeState)
         ingress = try Ingress(
             on: loop, configuration: IngressConfiguration(configuration), plane: plane,

@@ -54,6 +54,7 @@ final class NodeListeners {
     }
 
     var events: AdminEvents { api.events }
+    var drains: DrainJournal { api.drains }
 
     func writeMetrics(on page: inout MetricPage) {
         control.writeMetrics(on: &page)

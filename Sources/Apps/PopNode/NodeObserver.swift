@@ -9,6 +9,7 @@ final class NodeObserver: DevicePlaneObserver {
     let known = KnownDevices()
     /// Set once there is an admin API.
     weak var events: AdminEvents?
+    weak var drains: DrainJournal?
     private let record: StoreObserver
     private unowned let plane: DevicePlane
 
@@ -64,6 +65,8 @@ final class NodeObserver: DevicePlaneObserver {
     }
 
     private func noteDrain() {
-        events?.drainChanged(plane.drainSnapshot)
+        let drain = plane.drainSnapshot
+        events?.drainChanged(drain)
+        drains?.changed(drain)
     }
 }

@@ -30,10 +30,11 @@ package struct FailureLimiter: Sendable {
     private var recoveries: [Origin: Instant] = [:]
 
     /// - Parameters:
-    ///   - burst: a person who has the wrong secret in a script notices before that many calls.
-    ///   - interval: ten guesses a minute find nothing that is worth the name of a secret.
+    ///   - burst: several programs behind one address may come with an old secret, a few tries each, before
+    ///     it looks like guessing.
+    ///   - interval: a guess a second finds nothing that is worth the name of a secret.
     ///   - capacity: 4,096 addresses take about half a megabyte.
-    package init(burst: Int = 10, interval: Duration = .seconds(6), capacity: Int = 4_096) {
+    package init(burst: Int = 50, interval: Duration = .seconds(1), capacity: Int = 4_096) {
         self.burst = max(1, burst)
         self.interval = interval
         self.capacity = max(1, capacity)

@@ -27,10 +27,8 @@ package final class AdminAPI: HTTPHandler {
     /// The node behind the API; it outlives the API.
     unowned let backend: any AdminBackend
     let authenticator: AdminAuthenticator
-    /// Whom the drain in force was asked by, and its version for `ETag`.
-    var drainActor: String?
-    var drainVersion = 0
-    var drainPace = 1
+    /// To be told when the numbers of the drain may have changed.
+    package let drains: DrainJournal
     var random = SystemRandom()
     /// What is known of the copy of the tokens.
     var tokenCopy = TokenCopy()
@@ -49,10 +47,11 @@ package final class AdminAPI: HTTPHandler {
         authenticator = configuration.authenticator
         self.backend = backend
         self.logger = logger
+        drains = DrainJournal(on: loop, backend: backend)
         events = AdminEvents(on: loop, nodeID: backend.nodeID, logger: logger)
         table = AdminRouteTable(
-            routes: serviceRoutes(isMetricsPublic: configuration.isMetricsPublic) + nodeRoutes + deviceRoutes
-                + deviceAdmissionRoutes + connRoutes + tokenRoutes + auditRoutes + eventRoutes
+            routes: serviceRoutes(isMetricsPublic: configuration.isMetricsPublic) + nodeRoutes + drainRoutes
+                + deviceRoutes + deviceAdmissionRoutes + connRoutes + tokenRoutes + auditRoutes + eventRoutes
                 + consoleRoutes)
         useTimer = loop.makeTimer { [weak self] in self?.tellUses() }
         useTimer?.arm(at: loop.now + Self.useInterval)

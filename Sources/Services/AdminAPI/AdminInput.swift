@@ -160,9 +160,10 @@ struct AdminBody {
         member(name, "true or false") { $0.bool }
     }
 
+    /// A number without a fraction is an integer, however it is written.
     func integer(_ name: String, in range: ClosedRange<Int>) -> Int? {
         member(name, "an integer from \(range.lowerBound) to \(range.upperBound)") { value in
-            value.integer.flatMap { Int(exactly: $0) }.flatMap { range.contains($0) ? $0 : nil }
+            value.number.flatMap { Int(exactly: $0) }.flatMap { range.contains($0) ? $0 : nil }
         }
     }
 

@@ -28,7 +28,7 @@ package struct AdminRoute {
     /// Nil: needs no token.
     package let scope: AdminScope?
     /// The query parameters there are, besides `reason` of unsafe calls.
-    let parameters: Set<String>
+    package let parameters: Set<String>
     let body: Body
     let media: Media
     let handle: (AdminCall) throws(AdminProblem) -> Void
@@ -94,8 +94,7 @@ struct AdminRouteTable {
         return nodes.count - 1
     }
 
-    /// Where a segment is both a literal and a parameter's value, the literal goes first and the other is
-    /// tried for methods that it lacks.
+    /// A literal segment hides the parameter beside it: `/v1/conns/close` is no conn.
     func find(_ method: HTTPMethod, _ path: [String]) -> Found {
         // HEAD is GET without the content, which the server leaves out.
         let wanted = method == .head ? .get : method
@@ -122,9 +121,7 @@ struct AdminRouteTable {
         }
         let segment = path[depth]
         for literal in nodes[node].literals where literal.text == segment {
-            if let place = search(method, path, depth + 1, from: literal.node, &parameters, &others) {
-                return place
-            }
+            return search(method, path, depth + 1, from: literal.node, &parameters, &others)
         }
         guard let (name, next) = nodes[node].parameter, !segment.isEmpty,
             let place = search(method, path, depth + 1, from: next, &parameters, &others)

@@ -13,8 +13,8 @@ info:
     Every GET has HEAD. Lists take `limit` and `cursor`; following `next_cursor` until it is null visits
     every item that was there all the time exactly once. Unknown parameters and members are refused (422).
     Faults are problem documents (RFC 9457) with a stable `code`. `X-Request-Id` is echoed, or made.
-    Each operation names the scope that its token needs: `read` < `operate` < `admin`. After ten wrong tokens an
-    address is held up (429): one more try each six seconds. Whoever shares it with a right token is not. Other methods of a path answer 405 with `Allow`, which
+    Each operation names the scope that its token needs: `read` < `operate` < `admin`. After fifty wrong tokens
+    an address is held up (429): one more try each second. Whoever shares it with a right token is not. Other methods of a path answer 405 with `Allow`, which
     OPTIONS answers, too; no token is needed for that. Malformed or too large requests are refused before they are
     read: 400, 408, 413, 414, 417, 431, 501, 505, each as a problem document.
     Every unsafe call takes a `reason`, of the query or the body, and is a line of the audit trail.
@@ -144,6 +144,7 @@ paths:
       description: Needs no token when `admin.metrics_public` is set.
       security:
         - bearer: [read]
+        - {}
       parameters:
         - $ref: "#/components/parameters/requestID"
       responses:
@@ -177,7 +178,7 @@ paths:
             X-Request-Id: { $ref: "#/components/headers/RequestID" }
           content:
             application/yaml:
-              schema: { type: string }
+              schema: { type: object }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -384,7 +385,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Drain" }
-              example: { node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", eta_seconds: 4, devices_total: 200, devices_moved: 20, devices_remaining: 180, conns_remaining: 12, conns_cut: 0, blockers: [], targets: [], reason: upgrade, actor: bootstrap }
+              example: { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", eta_seconds: 4, devices_total: 200, devices_moved: 20, devices_remaining: 180, conns_remaining: 12, conns_cut: 0, blockers: [], targets: [], reason: upgrade, actor: bootstrap }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -423,7 +424,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Drain" }
-              example: { node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", eta_seconds: 4, devices_total: 200, devices_moved: 20, devices_remaining: 180, conns_remaining: 12, conns_cut: 0, blockers: [], targets: [], reason: upgrade, actor: bootstrap }
+              example: { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", eta_seconds: 4, devices_total: 200, devices_moved: 20, devices_remaining: 180, conns_remaining: 12, conns_cut: 0, blockers: [], targets: [], reason: upgrade, actor: bootstrap }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -466,7 +467,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Drain" }
-              example: { node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", eta_seconds: 4, devices_total: 200, devices_moved: 20, devices_remaining: 180, conns_remaining: 12, conns_cut: 0, blockers: [], targets: [], reason: upgrade, actor: bootstrap }
+              example: { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", eta_seconds: 4, devices_total: 200, devices_moved: 20, devices_remaining: 180, conns_remaining: 12, conns_cut: 0, blockers: [], targets: [], reason: upgrade, actor: bootstrap }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -476,6 +477,80 @@ paths:
         "412": { $ref: "#/components/responses/PreconditionFailed" }
         "413": { $ref: "#/components/responses/ContentTooLarge" }
         "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+  /v1/nodes/{node_id}/drain/preview:
+    post:
+      operationId: previewDrain
+      tags: [nodes]
+      summary: What a drain would do.
+      description: |
+        Changes nothing. `conns_likely_cut` counts the conns that are older than the deadline is far: what has lasted
+        that long is taken to last as long again. `targets` are the active nodes with an advertised host, or those of
+        `redirect_to`; devices are split by the room that they have.
+      security:
+        - bearer: [operate]
+      parameters:
+        - $ref: "#/components/parameters/nodeID"
+        - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/DrainOrder" }
+            example: { deadline_seconds: 300, devices_per_second: 50 }
+      responses:
+        "200":
+          description: What would happen.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/DrainPreview" }
+              example: { devices_total: 200, eta_seconds: 4, conns_total: 12, conns_likely_cut: 1, targets: [ { node_id: pop-2, devices_taken: 200, devices_after: 350 } ] }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
+        "413": { $ref: "#/components/responses/ContentTooLarge" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+  /v1/drains:
+    get:
+      operationId: listDrains
+      tags: [nodes]
+      summary: Drains of all nodes, newest first.
+      description: What goes on at another node is some seconds old.
+      security:
+        - bearer: [read]
+      parameters:
+        - $ref: "#/components/parameters/limit"
+        - $ref: "#/components/parameters/cursor"
+        - $ref: "#/components/parameters/nodeFilter"
+        - $ref: "#/components/parameters/requestID"
+      responses:
+        "200":
+          description: A page of drains.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/DrainList" }
+              example: { items: [ { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: drained, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", ended_at: "2026-01-31T09:07:00.120Z", eta_seconds: 0, devices_total: 200, devices_moved: 200, devices_remaining: 0, conns_remaining: 0, conns_cut: 0, blockers: [], targets: [pop-2], reason: upgrade, actor: bootstrap, deadline_seconds: 300, devices_per_second: 50, redirect_to: [pop-2], on_deadline: cut } ], next_cursor: null }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
@@ -632,6 +707,13 @@ paths:
             application/json:
               schema: { $ref: "#/components/schemas/DeviceToken" }
               example: { device_id: dev7, token: pop_device_SHOWN_ONCE }
+          links:
+            device:
+              operationId: getDevice
+              parameters: { device_id: $response.body#/device_id }
+            revocation:
+              operationId: revokeDevice
+              parameters: { device_id: $response.body#/device_id }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -876,12 +958,6 @@ paths:
           application/json:
             schema: { $ref: "#/components/schemas/ConnFilter" }
             example: { device_id: dev7, reason: abuse }
-      requestBody:
-        required: false
-        content:
-          application/json:
-            schema: { $ref: "#/components/schemas/Reason" }
-            example: { reason: maintenance }
       responses:
         "200":
           description: How many were closed.
@@ -941,6 +1017,12 @@ paths:
         - $ref: "#/components/parameters/reason"
         - $ref: "#/components/parameters/idempotencyKey"
         - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/Reason" }
+            example: { reason: maintenance }
       responses:
         "204":
           description: It is closed.
@@ -1019,6 +1101,13 @@ paths:
             application/json:
               schema: { $ref: "#/components/schemas/CreatedToken" }
               example: { token_id: 3f0e2c51-7a4b-4d8e-9d57-0c6f5b1a2e90, token: pop_admin_SHOWN_ONCE, name: ci, scope: operate, created_at: "2026-01-31T09:05:00.120Z", created_by: bootstrap, expires_at: null, last_used_at: null }
+          links:
+            token:
+              operationId: getToken
+              parameters: { token_id: $response.body#/token_id }
+            revocation:
+              operationId: deleteToken
+              parameters: { token_id: $response.body#/token_id }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -1171,23 +1260,24 @@ components:
       name: cursor
       in: query
       description: The `next_cursor` of the page before.
-      schema: { type: string }
+      schema: { type: string, pattern: "^([0-9a-f]{2})+$" }
     verbose:
       name: verbose
       in: query
       description: Names each check.
-      schema: { type: boolean }
+      allowEmptyValue: true
+      schema: { type: string, enum: ["", "true", "false"] }
     reason:
       name: reason
       in: query
       description: Why, for the record.
-      schema: { type: string, maxLength: 1024 }
+      schema: { type: string, maxLength: 1024, pattern: "^[^\\u0000-\\u001F\\u007F]*$" }
     nodeID:
       name: node_id
       in: path
       required: true
       description: A node, or `self` for the one that answers.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[A-Za-z0-9._:-]{1,128}$" }
     deviceID:
       name: device_id
       in: path
@@ -1203,8 +1293,8 @@ components:
     requestID:
       name: X-Request-Id
       in: header
-      description: Comes back with the answer and stands in logs and the audit trail; another one is made when it is longer.
-      schema: { type: string, minLength: 1, maxLength: 128, pattern: "^[ -~]+$" }
+      description: At most 128 printable characters, which come back with the answer and stand in logs and the audit trail; anything else is replaced.
+      schema: { type: string }
     idempotencyKey:
       name: Idempotency-Key
       in: header
@@ -1224,17 +1314,17 @@ components:
       name: actor
       in: query
       description: Only of this token's name; empty for strangers.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[^\\u0000-\\u001F\\u007F]*$" }
     method:
       name: method
       in: query
       description: Only calls with this method.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[^\\u0000-\\u001F\\u007F]*$" }
     pathPrefix:
       name: path
       in: query
       description: Only of paths that begin so.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[^\\u0000-\\u001F\\u007F]*$" }
     statusCode:
       name: status
       in: query
@@ -1255,7 +1345,7 @@ components:
       in: path
       required: true
       description: The name of one of the console's files.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[A-Za-z0-9._-]{1,64}$" }
       example: app.js
     eligibility:
       name: eligibility
@@ -1271,27 +1361,27 @@ components:
       name: node_id
       in: query
       description: Only of this node; `self` for the one that answers.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[A-Za-z0-9._:-]{1,128}$" }
     deviceFilter:
       name: device_id
       in: query
       description: Only of this device.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[A-Za-z0-9._:-]{1,128}$" }
     location:
       name: location
       in: query
       description: Only of this location.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[^\\u0000-\\u001F\\u007F]*$" }
     tag:
       name: tag
       in: query
       description: Only with all of these tags; may be repeated.
-      schema: { type: array, items: { type: string } }
+      schema: { type: array, items: { type: string, pattern: "^[^\\u0000-\\u001F\\u007F]*$" } }
     q:
       name: q
       in: query
       description: Only ids that begin so.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[^\\u0000-\\u001F\\u007F]*$" }
     sort:
       name: sort
       in: query
@@ -1326,7 +1416,7 @@ components:
       name: user
       in: query
       description: Only of this ingress user.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[^\\u0000-\\u001F\\u007F]*$" }
     protocol:
       name: protocol
       in: query
@@ -1336,7 +1426,7 @@ components:
       name: target
       in: query
       description: Only to this `host:port`, or to this host.
-      schema: { type: string }
+      schema: { type: string, pattern: "^[^\\u0000-\\u001F\\u007F]*$" }
   responses:
     NotModified:
       description: The file is the one that If-None-Match names.
@@ -1521,18 +1611,23 @@ components:
         cpu_utilization: { type: number }
         memory_used_bytes: { type: integer, minimum: 0 }
         max_devices: { type: integer, minimum: 0, description: The most devices it takes; 0 where it has not said so. }
+    ReasonText:
+      description: Why, for the record.
+      type: string
+      maxLength: 1024
+      pattern: "^[^\\u0000]*$"
     Reason:
       type: object
       additionalProperties: false
       properties:
-        reason: { type: string, maxLength: 1024 }
+        reason: { $ref: "#/components/schemas/ReasonText" }
     DeviceChange:
       type: object
       additionalProperties: false
       required: [enabled]
       properties:
         enabled: { type: boolean }
-        reason: { type: string, maxLength: 1024 }
+        reason: { $ref: "#/components/schemas/ReasonText" }
     DeviceToken:
       type: object
       required: [device_id, token]
@@ -1547,7 +1642,7 @@ components:
         name: { type: string, minLength: 1, maxLength: 128, pattern: "^[^\\u0000-\\u001F\\u007F]+$" }
         scope: { type: string, enum: [read, operate, admin] }
         expires_at: { type: [string, "null"], format: date-time, description: In the future; null or left out for never. }
-        reason: { type: string, maxLength: 1024 }
+        reason: { $ref: "#/components/schemas/ReasonText" }
     Token:
       type: object
       required: [token_id, name, scope, created_at, created_by, expires_at, last_used_at]
@@ -1587,20 +1682,21 @@ components:
       required: [eligible]
       properties:
         eligible: { type: boolean }
-        reason: { type: string, maxLength: 1024 }
+        reason: { $ref: "#/components/schemas/ReasonText" }
     DrainOrder:
       type: object
       additionalProperties: false
       properties:
         deadline_seconds: { type: integer, minimum: 0, maximum: 604800, default: 300 }
         devices_per_second: { type: integer, minimum: 1, maximum: 100000, default: 50 }
-        redirect_to: { type: array, maxItems: 1000, items: { type: string } }
+        redirect_to: { type: array, maxItems: 1000, uniqueItems: true, items: { type: string } }
         on_deadline: { type: string, enum: [cut], default: cut }
-        reason: { type: string, maxLength: 1024 }
+        reason: { $ref: "#/components/schemas/ReasonText" }
     Drain:
       type: object
-      required: [node_id, state, started_at, deadline_at, eta_seconds, devices_total, devices_moved, devices_remaining, conns_remaining, conns_cut, blockers, targets, reason, actor]
+      required: [drain_id, node_id, state, started_at, deadline_at, eta_seconds, devices_total, devices_moved, devices_remaining, conns_remaining, conns_cut, blockers, targets, reason, actor]
       properties:
+        drain_id: { type: [string, "null"], format: uuid }
         node_id: { type: string }
         state: { type: string, enum: [none, handover, settling, forcing, drained, held, canceled] }
         started_at: { type: [string, "null"], format: date-time }
@@ -1615,6 +1711,41 @@ components:
         targets: { type: array, items: { type: string } }
         reason: { type: string }
         actor: { type: [string, "null"] }
+    DrainRecord:
+      allOf:
+        - $ref: "#/components/schemas/Drain"
+        - type: object
+          required: [drain_id, ended_at, deadline_seconds, devices_per_second, redirect_to, on_deadline]
+          properties:
+            drain_id: { type: string }
+            ended_at: { type: [string, "null"], format: date-time }
+            deadline_seconds: { type: integer, minimum: 0 }
+            devices_per_second: { type: integer, minimum: 1 }
+            redirect_to: { type: array, items: { type: string } }
+            on_deadline: { type: string, enum: [cut, hold] }
+    DrainPreview:
+      type: object
+      required: [devices_total, eta_seconds, conns_total, conns_likely_cut, targets]
+      properties:
+        devices_total: { type: integer, minimum: 0 }
+        eta_seconds: { type: integer, minimum: 0 }
+        conns_total: { type: integer, minimum: 0 }
+        conns_likely_cut: { type: integer, minimum: 0 }
+        targets:
+          type: array
+          items:
+            type: object
+            required: [node_id, devices_taken, devices_after]
+            properties:
+              node_id: { type: string }
+              devices_taken: { type: integer, minimum: 0 }
+              devices_after: { type: integer, minimum: 0 }
+    DrainList:
+      type: object
+      required: [items, next_cursor]
+      properties:
+        items: { type: array, items: { $ref: "#/components/schemas/DrainRecord" } }
+        next_cursor: { type: [string, "null"] }
     Device:
       type: object
       required: [device_id, status, enabled, node_id, session_id, location, tags, capacity, agent_version, remote_address, quic_remote_address, health, session_epoch, connected_at, last_heartbeat_at, rtt_ms, active_conns, bytes_sent, bytes_received, cpu_utilization, memory_used_bytes, memory_total_bytes, first_seen_at, last_seen_at]
@@ -1708,15 +1839,22 @@ components:
         bytes_received: { type: integer, minimum: 0 }
         idle_seconds: { type: integer, minimum: 0 }
     ConnFilter:
+      description: Which conns; at least one filter.
       type: object
       additionalProperties: false
+      anyOf:
+        - required: [device_id]
+        - required: [node_id]
+        - required: [user]
+        - required: [protocol]
+        - required: [target]
       properties:
-        device_id: { type: string }
-        node_id: { type: string }
-        user: { type: string }
+        device_id: { type: string, pattern: "^[A-Za-z0-9._:-]{1,128}$" }
+        node_id: { type: string, pattern: "^[A-Za-z0-9._:-]{1,128}$" }
+        user: { type: string, maxLength: 1024, pattern: "^[^\\u0000]*$" }
         protocol: { type: string, enum: [socks5, http, udp] }
-        target: { type: string }
-        reason: { type: string, maxLength: 1024 }
+        target: { type: string, maxLength: 1024, pattern: "^[^\\u0000]*$" }
+        reason: { $ref: "#/components/schemas/ReasonText" }
     Closed:
       type: object
       required: [closed]

@@ -4,7 +4,7 @@ internal import HTTP1
 internal import JSON
 internal import Store
 
-/// Nodes, and taking them out of service.
+/// Nodes, and whether they take what is new.
 extension AdminAPI {
     var nodeRoutes: [AdminRoute] {
         [
@@ -16,15 +16,6 @@ extension AdminAPI {
             },
             AdminRoute(.put, "/v1/nodes/{node_id}/eligibility", .operate, body: .required) {
                 [unowned self] call throws(AdminProblem) in try setEligibility(call)
-            },
-            AdminRoute(.get, "/v1/nodes/{node_id}/drain", .read) { [unowned self] call throws(AdminProblem) in
-                try atOwnNode(call) { answerDrain(call) }
-            },
-            AdminRoute(.post, "/v1/nodes/{node_id}/drain", .operate, body: .optional) {
-                [unowned self] call throws(AdminProblem) in try startDrain(call)
-            },
-            AdminRoute(.delete, "/v1/nodes/{node_id}/drain", .operate, parameters: ["eligibility"]) {
-                [unowned self] call throws(AdminProblem) in try cancelDrain(call)
             },
         ]
     }
@@ -73,7 +64,7 @@ extension AdminAPI {
     }
 
     /// Does `work` when the call is about this node; another one is either unknown or out of reach.
-    private func atOwnNode(
+    func atOwnNode(
         _ call: AdminCall, _ work: () throws(AdminProblem) -> Void
     ) throws(AdminProblem) {
         let id = try nodeID(call)
@@ -99,115 +90,6 @@ extension AdminAPI {
             }
             backend.setEligibility(eligible)
             answerNode(call)
-        }
-    }
-
-    // MARK: Drain
-
-    /// A drain that takes longer than a week is no drain.
-    private static let deadlineRange = 0...7 * 86_400
-    private static let paceRange = 1...100_000
-    /// More redirect targets than any cluster of ours has nodes.
-    private static let mostTargets = 1_000
-
-    private struct DrainOrder {
-        var deadlineSeconds: Int
-        var devicesPerSecond: Int
-        var targets: [String]
-        var reason: String
-    }
-
-    private func startDrain(_ call: AdminCall) throws(AdminProblem) {
-        let body = call.body
-        body.requireOnly([
-            "deadline_seconds", "devices_per_second", "redirect_to", "on_deadline", "reason",
-        ])
-        let order = DrainOrder(
-            deadlineSeconds: body.integer("deadline_seconds", in: Self.deadlineRange) ?? 300,
-            devicesPerSecond: body.integer("devices_per_second", in: Self.paceRange) ?? 50,
-            targets: body.strings("redirect_to", maximumCount: Self.mostTargets) ?? [],
-            reason: call.reason)
-        if let action = body.string("on_deadline"), action != "cut" {
-            call.faults.add("on_deadline", "must be cut")
-        }
-        try call.validate()
-        try atOwnNode(call) { () throws(AdminProblem) in
-            try call.requireMatch(drainTag)
-            guard !order.targets.isEmpty else { return begin(order, alternatives: [], call) }
-            ask(.nodes, call) { [unowned self] answer throws(AdminProblem) in
-                guard case .nodes(let rows) = answer else { throw self.unexpectedAnswer }
-                self.begin(order, alternatives: try self.addresses(of: order.targets, in: rows), call)
-            }
-        }
-    }
-
-    /// The `wss://` URLs of the nodes that devices are sent to.
-    private func addresses(of targets: [String], in rows: [NodeRow]) throws(AdminProblem) -> [String] {
-        var faults: [AdminProblem.Fault] = []
-        var addresses: [String] = []
-        for (index, target) in targets.enumerated() {
-            let field = "redirect_to[\(index)]"
-            guard let row = rows.first(where: { $0.nodeID.description == target }),
-                row.nodeID != backend.nodeID
-            else {
-                faults.append(AdminProblem.Fault(field, "must be another node of the cluster"))
-                continue
-            }
-            guard let host = row.advertiseHost else {
-                faults.append(AdminProblem.Fault(field, "has no advertised host"))
-                continue
-            }
-            let isIPv6 = if case .v6? = IPAddress(host) { true } else { false }
-            addresses.append("wss://" + (isIPv6 ? "[\(host)]" : host) + ":\(row.wssPort)")
-        }
-        guard faults.isEmpty else { throw .invalid(faults) }
-        return addresses
-    }
-
-    private func begin(_ order: DrainOrder, alternatives: [String], _ call: AdminCall) {
-        drainActor = call.actor
-        drainVersion += 1
-        drainPace = order.devicesPerSecond
-        backend.startDrain(
-            DrainRequest(
-                deadline: .seconds(order.deadlineSeconds), alternatives: alternatives, reason: order.reason,
-                devicesPerSecond: order.devicesPerSecond))
-        answerDrain(call, .accepted)
-    }
-
-    private func cancelDrain(_ call: AdminCall) throws(AdminProblem) {
-        let keeps = call.query.parsed("eligibility", expects: "keep") { $0 == "keep" ? true : nil } ?? false
-        try call.validate()
-        try atOwnNode(call) { () throws(AdminProblem) in
-            try call.requireMatch(drainTag)
-            drainVersion += 1
-            backend.cancelDrain(staysCordoned: keeps)
-            answerDrain(call)
-        }
-    }
-
-    private var drainTag: String { "\"\(drainVersion)\"" }
-
-    private func answerDrain(_ call: AdminCall, _ status: HTTPStatus = .ok) {
-        let drain = backend.drain
-        let waiting = (drain.devicesRemaining + drainPace - 1) / max(1, drainPace)
-        call.answer(status, ["ETag": drainTag]) { writer in
-            writer.beginObject()
-            writer.field("node_id", backend.nodeID.description)
-            writer.field("state", drain.state.rawValue)
-            writer.field("started_at", drain.startedAt)
-            writer.field("deadline_at", drain.deadlineAt)
-            writer.field("eta_seconds", waiting)
-            writer.field("devices_total", drain.devicesTotal)
-            writer.field("devices_moved", drain.devicesMoved)
-            writer.field("devices_remaining", drain.devicesRemaining)
-            writer.field("conns_remaining", drain.connsRemaining)
-            writer.field("conns_cut", drain.connsCut)
-            writer.field("blockers", [String]())
-            writer.field("targets", [String]())
-            writer.field("reason", drain.reason)
-            writer.field("actor", drain.state == .none ? nil : drainActor)
-            writer.endObject()
         }
     }
 

@@ -39,7 +39,12 @@ final class FakeBackend: AdminBackend {
         self.loop = loop
     }
 
-    var node: NodeRow { nodeRow("pop-1", state: state) }
+    var devicesOnline: UInt64 = 1
+    var node: NodeRow {
+        var row = nodeRow("pop-1", state: state)
+        row.devicesOnline = devicesOnline
+        return row
+    }
     var readiness: [ReadinessCheck] { checks }
     var statistics: JSONValue { ["node_id": "pop-1", "conns_active": .integer(Int64(conns.count))] }
     func metrics(answer: @escaping ([UInt8]) -> Void) { answer(Array("pop_test 1\n".utf8)) }

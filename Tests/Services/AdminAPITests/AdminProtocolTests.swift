@@ -63,9 +63,9 @@ struct AdminProtocolTests {
         #expect(answer.fields["allow"] == "GET, HEAD, POST, DELETE, OPTIONS")
         #expect(try bench.send(.post, "/livez").fields["allow"] == "GET, HEAD, OPTIONS")
         #expect(try bench.send(.put, "/v1/devices/dev1").fields["allow"]?.hasPrefix("GET, HEAD") == true)
-        // A word of the path that is also a value of the path beside it has the methods of both.
-        #expect(try bench.send(.put, "/v1/conns/close").fields["allow"] == "GET, HEAD, DELETE, POST, OPTIONS")
-        #expect(try bench.get("/v1/conns/close").code == "conn_not_found")
+        // A word of the path that could be a value of the path beside it is none.
+        #expect(try bench.send(.put, "/v1/conns/close").fields["allow"] == "POST, OPTIONS")
+        #expect(try bench.get("/v1/conns/close").status == 405)
     }
 
     @Test func optionsNamesTheMethods() throws {
@@ -260,30 +260,5 @@ struct AdminServiceTests {
 
     @Test func statisticsAreJSON() throws {
         #expect(try AdminBench().get("/v1/stats").json["node_id"] == "pop-1")
-    }
-
-    @Test func descriptionIsServedAndCoversEveryRoute() throws {
-        let bench = try AdminBench()
-        let answer = try bench.get("/v1/openapi.yaml")
-        #expect(answer.fields["content-type"] == "application/yaml")
-        var described: [String: String] = [:]
-        var path = ""
-        var operation = ""
-        for line in String(decoding: answer.body, as: UTF8.self).split(separator: "\n") {
-            let text = String(line.drop { $0 == " " })
-            switch line.prefix(while: { $0 == " " }).count {
-            case 0: path = ""
-            case 2 where text.hasPrefix("/"): path = String(text.dropLast())
-            case 4 where !path.isEmpty && !text.hasPrefix("parameters"):
-                operation = text.dropLast().uppercased() + " " + path
-            case 6 where !path.isEmpty && text == "security: []": described[operation] = "none"
-            case 8 where !path.isEmpty && text.hasPrefix("- bearer: ["):
-                described[operation] = String(text.dropFirst("- bearer: [".count).dropLast())
-            default: break
-            }
-        }
-        let routed = bench.api.routes.map { ("\($0.method) \($0.path)", $0.scope?.rawValue ?? "none") }
-        #expect(described == Dictionary(routed) { $1 })
-        #expect(routed.count == described.count)
     }
 }

@@ -80,7 +80,8 @@ struct AdminNodeTests {
         #expect(bench.backend.drainRequests == [DrainRequest()])
         _ = try bench.send(
             .post, "/v1/nodes/self/drain",
-            body: #"{"deadline_seconds":5,"devices_per_second":9,"on_deadline":"cut","reason":"upgrade"}"#)
+            body: #"{"deadline_seconds":5.0,"devices_per_second":9e0,"on_deadline":"cut","reason":"upgrade"}"#
+        )
         #expect(
             bench.backend.drainRequests.last
                 == DrainRequest(deadline: .seconds(5), reason: "upgrade", devicesPerSecond: 9))
@@ -118,6 +119,8 @@ struct AdminNodeTests {
         let bench = try AdminBench()
         let wrong = [
             #"{"deadline_seconds":-1}"#: "deadline_seconds",
+            #"{"deadline_seconds":1.5}"#: "deadline_seconds",
+            #"{"deadline_seconds":1e300}"#: "deadline_seconds",
             #"{"devices_per_second":0}"#: "devices_per_second",
             #"{"redirect_to":[1]}"#: "redirect_to", #"{"on_deadline":"hold"}"#: "on_deadline",
             #"{"reason":1}"#: "reason", #"{"force":true}"#: "force",

@@ -139,7 +139,7 @@ struct AdminTokenTests {
 
     @Test func aLongBootstrapTokenIsNotHeldUpByThoseWhoGuess() throws {
         let bench = try AdminBench(bootstrapToken: "sixteen-or-more-b")
-        for number in 0..<20 { _ = try bench.get("/v1/conns", token: "wrong-\(number)") }
+        for number in 0..<60 { _ = try bench.get("/v1/conns", token: "wrong-\(number)") }
         #expect(try bench.get("/v1/conns", token: "wrong").status == 429)
         #expect(try bench.get("/v1/conns", token: "sixteen-or-more-b").status == 200)
     }
@@ -151,11 +151,11 @@ struct AdminTokenTests {
             last = try bench.get("/v1/conns", token: "wrong-\(tries)")
             tries += 1
         }
-        #expect(tries == 11)
+        #expect(tries == 51)
         #expect(last.status == 429)
         #expect(last.code == "too_many_failures")
         let seconds = try #require(last.fields["retry-after"].flatMap { Int($0) })
-        #expect((1...6).contains(seconds))
+        #expect(seconds == 1)
         // Nobody's token, and no token at all, are told apart.
         #expect(try bench.get("/v1/conns", token: nil).status == 401)
         // A short bootstrap token is one that people think of: not even the right one.
@@ -167,7 +167,7 @@ struct AdminTokenTests {
 
     @Test func whoWasRightBeforeIsNotHeldUp() throws {
         #expect(try bench.get("/v1/conns", token: "bootstrap-token").status == 200)
-        for number in 0..<20 { _ = try bench.get("/v1/conns", token: "wrong-\(number)") }
+        for number in 0..<60 { _ = try bench.get("/v1/conns", token: "wrong-\(number)") }
         #expect(try bench.get("/v1/conns", token: "wrong").status == 429)
         #expect(try bench.get("/v1/conns", token: "bootstrap-token").status == 200)
     }

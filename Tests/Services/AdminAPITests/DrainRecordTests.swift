@@ -1,0 +1,125 @@
+import AdminAPI
+import Domain
+import EventLoop
+import Fleet
+import HTTP1
+import JSON
+import Store
+import Testing
+
+/// What is kept of drains, and what one would do.
+struct DrainRecordTests {
+    private let bench: AdminBench
+
+    init() throws {
+        bench = try AdminBench()
+    }
+
+    private var records: [DrainRecord] {
+        bench.backend.events.compactMap { if case .drainChanged(let record) = $0 { record } else { nil } }
+    }
+
+    private func drain(_ body: String = "") throws -> AdminBench.Answer {
+        try bench.send(.post, "/v1/nodes/self/drain", body: body, token: "operate-token")
+    }
+
+    @Test func aDrainIsOnRecordFromItsOrderToItsEnd() throws {
+        let started = try drain(#"{"deadline_seconds":60,"devices_per_second":9,"reason":"upgrade"}"#)
+        let first = try #require(records.first)
+        #expect(records.count == 1)
+        #expect(started.json["drain_id"]?.string == first.drainID.description)
+        #expect(first.state == "handover" && first.version == 1 && first.endedAt == nil)
+        #expect(first.deadlineSeconds == 60 && first.devicesPerSecond == 9)
+        #expect(first.actor == "operate" && first.reason == "upgrade")
+        #expect(first.devicesTotal == 120 && first.devicesRemaining == 101 && first.etaSeconds == 12)
+        // Changed: the same drain.
+        _ = try drain(#"{"deadline_seconds":5}"#)
+        #expect(records.count == 2)
+        #expect(records[1].drainID == first.drainID && records[1].version == 2)
+        #expect(records[1].deadlineSeconds == 5)
+        // Goes on: not for each device.
+        bench.backend.drain.devicesRemaining = 100
+        bench.api.drains.changed(bench.backend.drain)
+        #expect(records.count == 2)
+        bench.backend.drain.state = .settling
+        bench.api.drains.changed(bench.backend.drain)
+        #expect(records.last?.state == "settling" && records.last?.devicesRemaining == 100)
+        bench.backend.drain.state = .drained
+        bench.api.drains.changed(bench.backend.drain)
+        #expect(records.last?.endedAt != nil)
+        bench.api.drains.changed(bench.backend.drain)
+        #expect(records.count == 4)
+        // The next one is another.
+        bench.backend.state = .drained
+        _ = try drain()
+        #expect(records.last?.drainID != first.drainID)
+        _ = try bench.send(.delete, "/v1/nodes/self/drain")
+        #expect(records.last?.state == "canceled" && records.last?.endedAt != nil)
+    }
+
+    @Test func drainsAreListedAsTheyAreByNow() throws {
+        _ = try drain(#"{"reason":"upgrade"}"#)
+        let own = try #require(records.first)
+        var other = own
+        other.drainID = DrainID(high: 1, low: 1)
+        other.state = "drained"
+        other.endedAt = someTime
+        bench.backend.drain.devicesRemaining = 1
+        bench.api.drains.changed(bench.backend.drain)
+        bench.backend.database = { [other] _ in
+            .drains(
+                ListPage(
+                    items: [
+                        DrainRow(record: own, nodeID: someNode("pop-1")),
+                        DrainRow(record: other, nodeID: someNode("pop-2")),
+                    ], next: nil))
+        }
+        bench.backend.questions = []
+        let answer = try bench.get("/v1/drains?limit=2&node_id=self")
+        #expect(
+            bench.backend.questions == [.drains(DrainListQuery(nodeID: someNode("pop-1"), limit: 2))])
+        #expect(answer.items.map { $0["devices_remaining"] } == [1, 101])
+        #expect(answer.items.map { $0["node_id"] } == ["pop-1", "pop-2"])
+        #expect(answer.items[1]["ended_at"] == "2026-01-31T09:05:00.120Z")
+        #expect(answer.items[0].object?.count == 20)
+        #expect(try bench.get("/v1/drains?state=none&cursor=x").faults == ["state", "cursor"])
+    }
+
+    @Test func aPreviewTellsWhoWouldGoWhere() throws {
+        let now = SystemClock.wall.microseconds
+        bench.backend.conns = [10, 299, 301, 4_000].enumerated().map { index, age in
+            liveConn(UInt64(index), opened: now - Int64(age) * 1_000_000 - someTime.microseconds)
+        }
+        var rows = [
+            nodeRow("pop-1", host: "one"), nodeRow("pop-2", host: "two"), nodeRow("pop-3", host: "three"),
+            nodeRow("pop-4"), nodeRow("pop-5", state: .draining, host: "five"),
+        ]
+        rows[1].devicesOnline = 0
+        rows[1].maximumDevices = 75
+        rows[2].maximumDevices = 26
+        bench.backend.devicesOnline = 80
+        bench.backend.database = { [rows] _ in .nodes(rows) }
+        func preview(_ body: String = "") throws -> AdminBench.Answer {
+            try bench.send(.post, "/v1/nodes/self/drain/preview", body: body, token: "operate-token")
+        }
+        #expect(
+            try preview(#"{"devices_per_second":30}"#).json == [
+                "devices_total": 80, "eta_seconds": 3, "conns_total": 4, "conns_likely_cut": 2,
+                "targets": [
+                    ["node_id": "pop-2", "devices_taken": 60, "devices_after": 60],
+                    ["node_id": "pop-3", "devices_taken": 20, "devices_after": 21],
+                ],
+            ])
+        #expect(try preview(#"{"deadline_seconds":0}"#).json["conns_likely_cut"] == 4)
+        let one = try preview(#"{"redirect_to":["pop-3"]}"#)
+        #expect(
+            one.json["targets"] == [["node_id": "pop-3", "devices_taken": 25, "devices_after": 26]])
+        #expect(try preview(#"{"redirect_to":["pop-5"]}"#).json["targets"] == [])
+        #expect(try preview(#"{"redirect_to":["pop-9","pop-9"]}"#).faults == ["redirect_to[1]"])
+        #expect(bench.backend.drainRequests.isEmpty)
+        #expect(records.isEmpty)
+        bench.backend.database = nil
+        #expect(try preview().status == 503)
+        #expect(try bench.send(.post, "/v1/nodes/self/drain/preview", token: "read-token").status == 403)
+    }
+}
