@@ -84,9 +84,9 @@ package final class AdminCall {
     private func readKey() -> String? {
         let keys = request.fields.values(of: "idempotency-key")
         guard let key = keys.first else { return nil }
-        let isPrintable = key.utf8.allSatisfy { (0x20...0x7e).contains($0) }
-        guard keys.count == 1, (1...Self.longestKey).contains(key.utf8.count), isPrintable else {
-            faults.add("Idempotency-Key", "must be one field of 1 to \(Self.longestKey) printable characters")
+        let isVisible = key.utf8.allSatisfy { (0x21...0x7e).contains($0) }
+        guard keys.count == 1, (1...Self.longestKey).contains(key.utf8.count), isVisible else {
+            faults.add("Idempotency-Key", "must be one field of 1 to \(Self.longestKey) visible characters")
             return nil
         }
         return key

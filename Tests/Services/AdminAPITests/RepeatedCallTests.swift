@@ -156,7 +156,7 @@ struct RepeatedCallTests {
         #expect(!"\(keys.rows)".contains(secret))
     }
 
-    @Test(arguments: ["", String(repeating: "k", count: 256), "k\u{e9}"])
+    @Test(arguments: ["", String(repeating: "k", count: 256), "k\u{e9}", "a b"])
     func aMalformedKeyIsAFault(key: String) throws {
         let answer = try drain(key, body: #"{"force":1}"#)
         #expect(Set(answer.faults) == ["Idempotency-Key", "force"])
