@@ -21,11 +21,14 @@ SEEDED = 10_000
 # A node that is down, with a device that it took along; many devices that were there once; one that alone is both
 # early and late, for a search that goes through long stretches without a match.
 SEED = f"""
-INSERT INTO pop.nodes (node_id, incarnation, state, location, wss_port, quic_port, version, started_at, last_seen_at)
-VALUES ('pop-dead', gen_random_uuid(), 'active', 'far', 443, 443, '0', now() - interval '1 day', now() - interval '1 hour');
+INSERT INTO pop.nodes
+    (node_id, incarnation, state, location, wss_port, quic_port, version, started_at, last_seen_at)
+VALUES ('pop-dead', gen_random_uuid(), 'active', 'far', 443, 443, '0', now() - interval '1 day',
+    now() - interval '1 hour');
 INSERT INTO pop.devices (device_id, location, tags, bytes_sent, connected_at)
 SELECT 'seed-' || lpad(number::text, 5, '0'), CASE WHEN number <= 5000 THEN 'early' ELSE 'loc' END,
-    ARRAY[CASE WHEN number > 5000 THEN 'late' ELSE 'seeded' END, 'group-' || number % 100], number * 1000, now() - number * interval '1 second'
+    ARRAY[CASE WHEN number > 5000 THEN 'late' ELSE 'seeded' END, 'group-' || number % 100], number * 1000,
+    now() - number * interval '1 second'
 FROM generate_series(1, {SEEDED}) number;
 INSERT INTO pop.devices (device_id, status, node_id, session_id, health, connected_at)
 VALUES ('stranded', 'online', 'pop-dead', gen_random_uuid(), 'whole', now() - interval '2 hours');
@@ -375,6 +378,9 @@ class ConsoleTest(unittest.TestCase):
         page.see("deadline_seconds", "dialog .box")
         self.assertEqual(page.field("Deadline in seconds", "dialog").get_attribute("aria-invalid"), "true")
         page.fill("Deadline in seconds", "600", "dialog")
+        page.press("Preview", "dialog")
+        page.see("2 devices in about", "dialog .box")
+        page.see("of 1 conn likely cut", "dialog .box")
         page.confirm("Start drain", "upgrade <now>")
         page.see("have left", ".drain-progress")
         drain = self.stand.get("nodes/self/drain")
@@ -387,6 +393,9 @@ class ConsoleTest(unittest.TestCase):
         self.assertEqual(self.stand.get("nodes/self")["state"], "active")
         for name in ("dev-1", "dev-2"):
             wait_for(f"{name} is back", lambda: self.stand.device(name)["health"] == "whole")
+        page.go("#/drains")
+        rows = page.see_rows("the drain", lambda rows: rows and rows[0]["State"] == "canceled")
+        self.assertEqual((rows[0]["Node"], rows[0]["Reason"]), ("pop-test", "upgrade <now>"))
 
     def test_26_a_device_is_enrolled_and_its_token_shown_once(self):
         page = self.browser
@@ -512,7 +521,10 @@ class ConsoleTest(unittest.TestCase):
         script = (HERE / "look.js").read_text(encoding="utf8")
         self.addCleanup(page.look)
         for dark in (False, True):
-            for place in ("overview", "nodes", "nodes/pop-test", "devices", "devices/dev-1", "conns", "sessions", "events"):
+            for place in (
+                "overview", "nodes", "nodes/pop-test", "devices", "devices/dev-1", "conns", "sessions", "drains",
+                "events", "audit", "tokens",
+            ):
                 page.look(dark=dark)
                 page.go(f"#/{place}")
                 page.see("" if place in ("overview", "events") else "Updated", "main")
@@ -523,7 +535,10 @@ class ConsoleTest(unittest.TestCase):
         self.addCleanup(page.look)
         for width in (320, 390, 768, 1024):
             page.look(width=width, height=800)
-            for place in ("overview", "nodes", "nodes/pop-test", "devices", "devices/dev-2", "conns", "sessions"):
+            for place in (
+                "overview", "nodes", "nodes/pop-test", "devices", "devices/dev-2", "conns", "sessions", "drains",
+                "audit", "tokens",
+            ):
                 page.go(f"#/{place}")
                 page.see("" if place == "overview" else "Updated", "main")
                 excess = page.run("return document.documentElement.scrollWidth - innerWidth")
