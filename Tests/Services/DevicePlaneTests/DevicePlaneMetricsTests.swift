@@ -86,5 +86,20 @@ import Testing
         }
     }
 
+    @Test func thePageDoesNotGrowWithTheFleet() throws {
+        let harness = try PlaneHarness()
+        func lines() -> Int { page(harness).split(separator: "\n").count }
+        let before = lines()
+        var devices: [StandInDevice] = []
+        for number in 0..<500 {
+            let device = StandInDevice(harness.plane)
+            _ = device.join("d\(number)", capacity: UInt32(number), dataLoop: harness.dataLoops[number % 2])
+            devices.append(device)
+        }
+        harness.settle()
+        #expect(harness.plane.sessionCount == 500)
+        #expect(lines() == before)
+    }
+
     private struct Missing: Error {}
 }
