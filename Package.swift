@@ -277,7 +277,10 @@ let package = Package(
             packages: [logging]),
         tests(
             "Services", "StoreTests",
-            uses: ["Domain", "EventLoop", "Postgres", "Outbox", "Store", "TemporaryPostgres", "TestKit"],
+            uses: [
+                "Domain", "EventLoop", "Observability", "Postgres", "Outbox", "Store", "TemporaryPostgres",
+                "TestKit",
+            ],
             packages: [logging, deques]),
         tests(
             "Services", "AdminAPITests",

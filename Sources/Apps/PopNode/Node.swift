@@ -124,6 +124,7 @@ final class Node {
                 on: loop, versions: ["version": NodeProgram.version, "ngtcp2": QUICLibrary.version],
                 startedAt: record.startedAt))
         metrics.add(dataMetrics)
+        metrics.add(store)
         metrics.collect { [weak self] page in self?.writeMetrics(on: &page) }
     }
 

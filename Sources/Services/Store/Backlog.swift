@@ -46,6 +46,10 @@ final class Backlog {
     }
 
     var count: Int { memoryCount + (disk?.entryCount ?? 0) }
+    /// Since when the oldest event waits, as far as this life knows.
+    var oldest: Instant? { [takenSince, diskSince, queue.oldest].compactMap { $0 }.min() }
+    var droppedFromMemory: Tally<StoreEventKind> { queue.dropped }
+    var droppedFromDisk: UInt64 { disk?.droppedCount ?? 0 }
     var droppedCount: UInt64 { queue.droppedCount &+ (disk?.droppedCount ?? 0) }
     /// Whether there is more on disk than what is in flight.
     var hasMoreOnDisk: Bool { disk?.hasMore == true }

@@ -80,6 +80,9 @@ enum NodeWrites {
     /// for a long weekend still finds them.
     private static let daysAhead = 3
 
+    static let schemaVersion = PostgresStatement(
+        "SELECT coalesce(max(version), 0)::bigint AS version FROM pop.schema_migrations")
+
     /// Renews the lease by the database's clock; tells whether the row was this life's, and whether there is
     /// a row at all.
     static func renewLease(_ node: NodeLife, _ state: NodeState) -> PostgresStatement {

@@ -1,6 +1,7 @@
 package import Domain
 package import EventLoop
 package import Logging
+package import Observability
 
 /// The store as its users have it: belongs to the control loop, speaks to the store's thread by mailbox.
 package final class StoreClient: StorePort {
@@ -18,9 +19,17 @@ package final class StoreClient: StorePort {
     private let thread: LoopThread
     private let patience: Duration
     private var nextNumber: UInt64 = 0
-    private var waitingStarts: [UInt64: () -> Void] = [:]
+    private var waitingStarts: [UInt64: WaitingStart] = [:]
+    private var figures = StoreFigures()
+    private var figuresTold: (() -> Void)?
+    private var recordTimes = Distribution(.waits)
     private var questions: [UInt64: Question] = [:]
     private var isStopped = false
+
+    private struct WaitingStart {
+        let since: Instant
+        let durable: () -> Void
+    }
 
     private struct Question {
         let answer: (Result<StoreAnswer, StoreFailure>) -> Void
@@ -62,7 +71,7 @@ package final class StoreClient: StorePort {
 
     package func startSession(_ record: SessionRecord, durable: @escaping () -> Void) {
         nextNumber += 1
-        waitingStarts[nextNumber] = durable
+        waitingStarts[nextNumber] = WaitingStart(since: loop.now, durable: durable)
         commands.send(.record(.sessionStarted(record, acknowledgement: nextNumber)))
     }
 
@@ -99,11 +108,19 @@ package final class StoreClient: StorePort {
     private func receive(_ reply: StoreReply) {
         switch reply {
         case .durable(let numbers):
-            for number in numbers { waitingStarts.removeValue(forKey: number)?() }
+            for number in numbers {
+                guard let start = waitingStarts.removeValue(forKey: number) else { continue }
+                recordTimes.note(loop.now - start.since)
+                start.durable()
+            }
         case .learned(let sightings):
             learned?(sightings)
         case .answer(let number, let result):
             settle(number, result)
+        case .figures(let figures):
+            self.figures = figures
+            figuresTold?()
+            figuresTold = nil
         case .health(let health):
             self.health = health
             healthChanged?(health)
@@ -114,5 +131,20 @@ package final class StoreClient: StorePort {
         guard let question = questions.removeValue(forKey: number) else { return }
         question.timer.cancel()
         question.answer(result)
+    }
+}
+
+extension StoreClient: MetricSource {
+    package func refresh(_ done: @escaping () -> Void) {
+        guard !isStopped else { return done() }
+        figuresTold = done
+        commands.send(.tellFigures)
+    }
+
+    package func write(on page: inout MetricPage) {
+        figures.write(on: &page)
+        page.histogram(
+            "pop_store_session_record_seconds", "Time until a session's start was in the database or on disk",
+            recordTimes)
     }
 }

@@ -21,6 +21,8 @@ final class StoreReader {
         }
     }
 
+    var readyCount: Int { links.count(where: \.isReady) }
+
     func open() {
         for link in links { link.open() }
     }

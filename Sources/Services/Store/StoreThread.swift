@@ -9,6 +9,8 @@ enum StoreCommand: Sendable {
     case count([SessionUpdate])
     case forgetTokens(DeviceID)
     case ask(UInt64, StoreQuery)
+    /// Answered with `figures`.
+    case tellFigures
     /// Write what waits, not longer than this, and end.
     case stop(within: Duration)
 }
@@ -19,6 +21,8 @@ enum StoreReply: Sendable {
     case learned([DeviceFirstSeen])
     case answer(UInt64, Result<StoreAnswer, StoreFailure>)
     case health(StoreHealth)
+    /// Rare and large, so it makes the others no larger.
+    indirect case figures(StoreFigures)
 }
 
 /// What runs on the store's thread: the loop, the writer, the readers, and the way to them.
@@ -31,7 +35,7 @@ final class StoreThread {
     private let rollups: RollupKeeper
     private let replies: Mailbox<StoreReply>
     private var healthTimer: LoopTimer?
-    private var isHealthStale = false
+    private var queryCounts = StoreQueryCounts()
 
     /// Counts change with every event; they are told at most this often, a lost connection at once.
     private static let healthInterval = Duration.milliseconds(250)
@@ -98,7 +102,18 @@ final class StoreThread {
         case .forgetTokens(let device):
             tokens.forget(device)
         case .ask(let id, let query):
-            answer(query) { [replies] result in replies.send(.answer(id, result)) }
+            let asked = loop.now
+            answer(query) { [weak self, replies] result in
+                if let self { queryCounts.answered(query.kind, result, after: loop.now - asked) }
+                replies.send(.answer(id, result))
+            }
+        case .tellFigures:
+            var figures = StoreFigures()
+            figures.loop = loop.statistics
+            figures.queries = queryCounts
+            figures.readersReady = reader.readyCount
+            writer.tell(&figures)
+            replies.send(.figures(figures))
         case .stop(let patience):
             notes?.write()
             tokens.write()

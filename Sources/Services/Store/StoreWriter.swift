@@ -40,7 +40,10 @@ final class StoreWriter {
     /// Why the last batch was not written; nil when it was.
     private var batchFailure: PostgresError?
     private var stopped: (() -> Void)?
+    /// When the node's lease was last taken or renewed.
+    private var leaseRenewedAt: Instant?
     private(set) var health = StoreHealth()
+    private var counts = StoreWriteCounts()
 
     private enum Phase {
         /// Not connected, or connected and not yet fit to write.
@@ -100,6 +103,16 @@ final class StoreWriter {
     func open() {
         link.open()
         armSpill()
+    }
+
+    /// Writes down what there is to tell of the writer.
+    func tell(_ figures: inout StoreFigures) {
+        figures.health = health
+        figures.writes = counts
+        figures.oldestEventAge = backlog.oldest.map { loop.now - $0 } ?? .zero
+        figures.leaseAge = leaseRenewedAt.map { loop.now - $0 }
+        figures.droppedFromMemory = backlog.droppedFromMemory
+        figures.droppedFromDisk = backlog.droppedFromDisk
     }
 
     // MARK: What comes in
@@ -184,6 +197,7 @@ final class StoreWriter {
     }
 
     private func linkLost(_ error: PostgresError) {
+        counts.connectionsLost &+= 1
         if health.isConnected || health.failure == nil {
             log.warning("database not reachable", metadata: ["error": "\(error)"])
         }
@@ -226,6 +240,8 @@ final class StoreWriter {
             switch result {
             case .success:
                 phase = .writing
+                leaseRenewedAt = loop.now
+                readSchemaVersion()
                 noteHealth(isConnected: true)
                 leaseTimer?.arm(at: loop.now + Self.leaseInterval)
                 upkeepTimer?.arm(at: loop.now + Self.firstUpkeepDelay)
@@ -274,15 +290,25 @@ final class StoreWriter {
         armSpill()
     }
 
+    private func readSchemaVersion() {
+        link.submit([NodeWrites.schemaVersion]) { [weak self] result in
+            guard let row = try? result.get().first?.rows.first else { return }
+            self?.counts.schemaVersion = (try? row.integer("version")) ?? 0
+        }
+    }
+
     private func write(_ batch: WriteBatch) {
         var statements = batch.statements()
         if batch.life != life {
             statements += NodeWrites.close(batch.life, before: configuration.node.startedAt)
         }
-        writingSince = loop.now
+        let started = loop.now
+        writingSince = started
+        counts.batchEvents.note(UInt64(batch.events.count))
         link.submit(statements) { [weak self] result in
             guard let self else { return }
             writingSince = nil
+            counts.batchTimes.note(loop.now - started)
             switch result {
             case .success(let results): wrote(results)
             case .failure(let error): failed(error)
@@ -296,6 +322,8 @@ final class StoreWriter {
     private func wrote(_ results: [PostgresResult]) {
         guard let batch = backlog.confirm(now: loop.now) else { return }
         consecutiveFailures = 0
+        counts.batches.note(.committed)
+        for event in batch.events { counts.written.note(event.kind) }
         batchFailure = nil
         batchEvents = min(batchEvents * 2, Self.maximumBatchEvents)
         health.writtenEvents &+= UInt64(batch.events.count)
@@ -307,6 +335,7 @@ final class StoreWriter {
     private func failed(_ error: PostgresError) {
         guard error.isDataError else {
             backlog.giveBack(inHalves: false)
+            counts.batches.note(.retried)
             batchFailure = error
             if error.isOutOfTime { batchEvents = max(batchEvents / 2, Self.minimumBatchEvents) }
             // A lost connection brings its own pause; anything else would come back at once.
@@ -317,7 +346,12 @@ final class StoreWriter {
             }
             return
         }
-        guard let event = backlog.onlyEvent else { return backlog.giveBack(inHalves: true) }
+        guard let event = backlog.onlyEvent else {
+            counts.batches.note(.halved)
+            return backlog.giveBack(inHalves: true)
+        }
+        counts.batches.note(.refused)
+        counts.refused.note(event.kind)
         backlog.setAside(reason: error.description, now: loop.now)
         health.refusedEvents &+= 1
         log.error(
@@ -392,6 +426,7 @@ final class StoreWriter {
 
     private func renewedLease(_ row: PostgresRow?) {
         guard let row, (try? row.boolean("is_renewed")) == false else {
+            if row != nil { leaseRenewedAt = loop.now }
             // A batch that fails says more than a lease that doesn't.
             if batchFailure == nil, !isAway { noteHealth(isConnected: true) }
             return

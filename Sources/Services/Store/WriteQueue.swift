@@ -20,6 +20,7 @@ struct WriteQueue {
     private var starts = Deque<Instant>()
     /// Events given up for lack of room.
     private(set) var droppedCount: UInt64 = 0
+    private(set) var dropped = Tally<StoreEventKind>()
     private let capacity: Int
 
     /// About 100 MB of events; only without an outbox, or with one that fails, does the queue ever hold more
@@ -109,6 +110,7 @@ struct WriteQueue {
             if excess > 0, isExpendable(entry.event) {
                 excess -= 1
                 droppedCount += 1
+                dropped.note(entry.event.kind)
             } else {
                 kept.append(entry)
             }
