@@ -44,6 +44,8 @@ final class NodeObserver: DevicePlaneObserver {
 
     func loadReported(_ load: ReportedLoad) {
         record.loadReported(load)
+        // An idle device says no more than this for hours; its row still tells when it was last heard of.
+        if let session = plane.session(load.sessionID) { record.stateChanged(session) }
     }
 
     func connOpened(_ conn: ConnSnapshot) {

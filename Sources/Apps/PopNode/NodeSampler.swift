@@ -5,12 +5,14 @@ internal import Fleet
 internal import Observability
 internal import Store
 
-/// Puts a sample of the node on record every 10 seconds (contract section 6, `pop.node_load`), and lets the store
-/// note what the sessions carry, so that a `kill -9` costs no more than the last second's byte counts.
+/// Puts a sample of the node on record every 10 seconds (contract section 6, `pop.node_load`), lets the store
+/// note what the sessions carry, so that a `kill -9` costs no more than the last second's byte counts, and keeps
+/// the rows of devices with conns current: lists are sorted by them.
 final class NodeSampler {
     private static let interval = Duration.seconds(10)
     /// With the data loops' 400 ms and the store's 150, well below a second.
     private static let countInterval = Duration.milliseconds(200)
+    private static let stateInterval = Duration.seconds(1)
 
     private let loop: EventLoop
     private let plane: DevicePlane
@@ -18,11 +20,15 @@ final class NodeSampler {
     private let machine = MachineLoad()
     private var timer: LoopTimer?
     private var countTimer: LoopTimer?
+    /// Sessions whose device's row is behind.
+    private var changed: Set<SessionID> = []
+    private var nextStates: Instant
 
     init(on loop: EventLoop, plane: DevicePlane, store: any StorePort) {
         self.loop = loop
         self.plane = plane
         self.store = store
+        nextStates = loop.now + Self.stateInterval
         timer = loop.makeTimer { [weak self] in self?.sample() }
         timer?.arm(at: loop.now + Self.interval)
         countTimer = loop.makeTimer { [weak self] in self?.count() }
@@ -37,7 +43,22 @@ final class NodeSampler {
     private func count() {
         countTimer?.arm(at: loop.now + Self.countInterval)
         let sessions = plane.takeCountedSessions()
-        guard !sessions.isEmpty else { return }
+        if !sessions.isEmpty { count(sessions) }
+        // What changes all the time need not wait on disk for a database that is away.
+        if loop.now >= nextStates, store.health.isConnected { recordStates() }
+    }
+
+    private func recordStates() {
+        nextStates = loop.now + Self.stateInterval
+        let now = SystemClock.wall
+        for id in changed {
+            if let session = plane.session(id) { store.record(.deviceState(DeviceState(session, at: now))) }
+        }
+        changed.removeAll(keepingCapacity: true)
+    }
+
+    private func count(_ sessions: [SessionSnapshot]) {
+        for session in sessions { changed.insert(session.sessionID) }
         let now = SystemClock.wall
         store.count(
             sessions.map { session in

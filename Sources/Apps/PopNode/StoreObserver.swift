@@ -23,11 +23,16 @@ final class StoreObserver: DevicePlaneObserver {
     }
 
     func sessionUpdated(_ session: SessionSnapshot) {
-        let now = SystemClock.wall
-        store.record(.deviceState(DeviceState(session, at: now)))
+        stateChanged(session)
         store.record(
             .sessionUpdated(
-                SessionUpdate(sessionID: session.sessionID, at: now, counters: SessionCounters(session))))
+                SessionUpdate(
+                    sessionID: session.sessionID, at: SystemClock.wall, counters: SessionCounters(session))))
+    }
+
+    /// What the device's row shows has changed.
+    func stateChanged(_ session: SessionSnapshot) {
+        store.record(.deviceState(DeviceState(session, at: SystemClock.wall)))
     }
 
     func sessionEnded(_ session: SessionSnapshot, reason: SessionEndReason, at: WallTime) {

@@ -64,6 +64,7 @@ extension Fleet {
             let next = pick(except: conn.asked), let session = sessions[next], let data = session.data
         else { return false }
         sessions[conn.session]?.conns.remove(conn.id)
+        counted.insert(conn.session)
         rank(conn.session)
         attach(conn.id, to: next)
         conns[conn.id]?.deviceID = session.deviceID
@@ -189,6 +190,7 @@ extension Fleet {
         openDeadlines.remove(id)
         actions.append(.connEnded(conn.snapshot, why, at: moment.wall))
         guard sessions[conn.session]?.conns.remove(id) != nil else { return }
+        counted.insert(conn.session)
         rank(conn.session)
         settle(conn.session)
     }

@@ -40,7 +40,7 @@ package struct Fleet: ~Copyable {
     var conns: [ConnID: Conn] = [:]
     var openDeadlines = IndexedHeap<ConnID, Instant>()
 
-    /// Sessions that have carried something since this was last asked for.
+    /// Sessions whose counts have changed since this was last asked for.
     var counted: Set<SessionID> = []
 
     var disabled: Set<DeviceID> = []

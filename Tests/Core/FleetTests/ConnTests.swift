@@ -229,6 +229,10 @@ import Testing
         #expect(counted.map(\.sessionID) == [device.session])
         #expect(harness.fleet.takeCountedSessions().isEmpty)
         harness.connEnds(conn.connID, sent: 6, received: 7)
+        #expect(harness.fleet.takeCountedSessions().map(\.activeConns) == [0])
+        // One that carries nothing counts for as long as it is there.
+        harness.connEnds(try harness.openConn().connID)
+        #expect(harness.fleet.takeCountedSessions().map(\.activeConns) == [0])
         _ = harness.disconnect(try #require(DeviceID("d")))
         _ = harness.disconnect(try #require(DeviceID("idle")))
         #expect(harness.fleet.takeCountedSessions().isEmpty)

@@ -77,6 +77,25 @@ import Testing
         #expect(told.last?.type == "node.state" && told.last?.data["state"] as? String == "down")
     }
 
+    @Test func devicesAreListedByTheConnsThatTheyHaveNow() throws {
+        let fixture = try Fixture()
+        try fixture.startDevice("d1")
+        try fixture.startDevice("d2")
+        let echo = try TestServer.echo()
+        let client = try fixture.connect(to: echo.port)
+        let busy = try #require(try fixture.conns().first?["device_id"] as? String)
+        func first() throws -> [String: Any]? {
+            try fixture.get("/v1/devices?sort=active_conns&order=desc&limit=1").items.first
+        }
+        try fixture.wait("the device with the conn is the first") {
+            let device = try first()
+            return device?["device_id"] as? String == busy && device?["active_conns"] as? Int == 1
+        }
+        client.finishWriting()
+        #expect(try client.readToEnd().isEmpty)
+        try fixture.wait("it has none any more") { try first()?["active_conns"] as? Int == 0 }
+    }
+
     @Test func aDisconnectedDeviceComesBackWithANewSession() throws {
         let fixture = try Fixture()
         try fixture.startDevice("d1")
