@@ -6,9 +6,11 @@ package struct PostgresResult: Sendable, Hashable {
     /// Rows a command has changed, or rows given back.
     package let affectedRows: Int
     private let cells: [String?]
+    private let places: [String: Int]
 
     package init(columns: [String], cells: [String?], affectedRows: Int) {
         self.columns = columns
+        places = Dictionary(columns.enumerated().map { ($1, $0) }) { first, _ in first }
         self.cells = cells
         self.affectedRows = affectedRows
     }
@@ -17,7 +19,7 @@ package struct PostgresResult: Sendable, Hashable {
 
     package var rows: [PostgresRow] {
         (0..<rowCount).map { index in
-            PostgresRow(columns: columns, cells: cells[index * columns.count..<(index + 1) * columns.count])
+            PostgresRow(places: places, cells: cells[index * columns.count..<(index + 1) * columns.count])
         }
     }
 }
@@ -25,16 +27,16 @@ package struct PostgresResult: Sendable, Hashable {
 /// One row. Accessors ask for a column by name, say what type it must have, and throw when it is absent,
 /// NULL where that is not allowed, or something else.
 package struct PostgresRow: Sendable, Hashable {
-    private let columns: [String]
+    private let places: [String: Int]
     private let cells: ArraySlice<String?>
 
-    init(columns: [String], cells: ArraySlice<String?>) {
-        self.columns = columns
+    init(places: [String: Int], cells: ArraySlice<String?>) {
+        self.places = places
         self.cells = cells
     }
 
     private func cell(_ column: String) throws(PostgresError) -> String? {
-        guard let index = columns.firstIndex(of: column) else {
+        guard let index = places[column] else {
             throw PostgresError(.unexpectedAnswer, "no column \(column) in the answer")
         }
         return cells[cells.startIndex + index]
@@ -105,11 +107,8 @@ package struct PostgresRow: Sendable, Hashable {
         try value(column, Self.parseArray)
     }
 
-    /// `2026-01-31 09:05:00.120345+00`
     private static func parseTime(_ text: String) -> WallTime? {
-        guard text.hasSuffix("+00"), let space = text.firstIndex(of: " ") else { return nil }
-        let time = text[text.index(after: space)...].dropLast(3)
-        return WallTime(rfc3339: text[..<space] + "T" + time + "Z")
+        WallTime(sqlUTC: text)
     }
 
     /// An array literal as PostgreSQL writes it: elements in quotes only where they need it.

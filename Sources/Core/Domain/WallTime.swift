@@ -68,18 +68,19 @@ package struct WallTime: Sendable, Hashable, Comparable {
     /// Parses RFC 3339 (any offset, optional fraction); nil when `text` is something else.
     package init?(rfc3339 text: String) {
         var scanner = DigitScanner(text)
-        guard let year = scanner.number(4), scanner.skip("-"), let month = scanner.number(2),
-            scanner.skip("-"), let day = scanner.number(2), scanner.skip("T") || scanner.skip("t"),
-            let hour = scanner.number(2), scanner.skip(":"), let minute = scanner.number(2),
-            scanner.skip(":"), let second = scanner.number(2),
-            (1...12).contains(month), (1...CivilDate.days(inMonth: month, year: year)).contains(day),
-            hour < 24, minute < 60, second <= 60
+        guard let date = scanner.date(), scanner.skip("T") || scanner.skip("t"), let time = scanner.time(),
+            let offset = scanner.offsetMinutes(), scanner.isAtEnd
         else { return nil }
-        guard let fraction = scanner.fractionMicroseconds() else { return nil }
-        guard let offset = scanner.offsetMinutes(), scanner.isAtEnd else { return nil }
-        let days = CivilDate(year: year, month: month, day: day).daysSinceEpoch
-        let seconds = days * 86_400 + Int64(hour * 3_600 + minute * 60 + second - offset * 60)
-        microseconds = seconds * 1_000_000 + Int64(fraction)
+        microseconds = (date - Int64(offset * 60)) * 1_000_000 + time
+    }
+
+    /// Parses a time in UTC as SQL writes it, e.g. `2026-01-31 09:05:00.120345+00`; nil for anything else.
+    package init?(sqlUTC text: String) {
+        var scanner = DigitScanner(text)
+        guard let date = scanner.date(), scanner.skip(" "), let time = scanner.time(), scanner.skip("+"),
+            scanner.number(2) == 0, scanner.isAtEnd
+        else { return nil }
+        microseconds = date * 1_000_000 + time
     }
 }
 
@@ -128,28 +129,46 @@ private struct CivilDate {
 }
 
 private struct DigitScanner {
-    private var rest: Substring.UTF8View
+    private let bytes: [UInt8]
+    private var place = 0
 
     init(_ text: String) {
-        rest = text[...].utf8
+        bytes = Array(text.utf8)
     }
 
-    var isAtEnd: Bool { rest.isEmpty }
+    var isAtEnd: Bool { place == bytes.count }
+    private var next: UInt8? { isAtEnd ? nil : bytes[place] }
 
     mutating func skip(_ character: Unicode.Scalar) -> Bool {
-        guard rest.first == UInt8(ascii: character) else { return false }
-        rest.removeFirst()
+        guard next == UInt8(ascii: character) else { return false }
+        place += 1
         return true
     }
 
     mutating func number(_ digits: Int) -> Int? {
         var value = 0
         for _ in 0..<digits {
-            guard let byte = rest.first, (0x30...0x39).contains(byte) else { return nil }
+            guard let byte = next, (0x30...0x39).contains(byte) else { return nil }
             value = value * 10 + Int(byte - 0x30)
-            rest.removeFirst()
+            place += 1
         }
         return value
+    }
+
+    /// The seconds from the epoch to the day's beginning.
+    mutating func date() -> Int64? {
+        guard let year = number(4), skip("-"), let month = number(2), skip("-"), let day = number(2),
+            (1...12).contains(month), (1...CivilDate.days(inMonth: month, year: year)).contains(day)
+        else { return nil }
+        return CivilDate(year: year, month: month, day: day).daysSinceEpoch * 86_400
+    }
+
+    /// The microseconds from the day's beginning.
+    mutating func time() -> Int64? {
+        guard let hour = number(2), skip(":"), let minute = number(2), skip(":"), let second = number(2),
+            hour < 24, minute < 60, second <= 60, let fraction = fractionMicroseconds()
+        else { return nil }
+        return Int64(hour * 3_600 + minute * 60 + second) * 1_000_000 + Int64(fraction)
     }
 
     /// The part after the seconds; 0 when there is none, nil when it is malformed.
@@ -158,11 +177,11 @@ private struct DigitScanner {
         var value = 0
         var scale = 100_000
         var digits = 0
-        while let byte = rest.first, (0x30...0x39).contains(byte), digits < 18 {
+        while let byte = next, (0x30...0x39).contains(byte), digits < 18 {
             value += Int(byte - 0x30) * scale
             scale /= 10
             digits += 1
-            rest.removeFirst()
+            place += 1
         }
         return digits == 0 ? nil : value
     }

@@ -5,14 +5,15 @@ internal import Postgres
 ///
 /// A page is found in one of three ways:
 ///
-///     walk    an index that has one of the filters and the order is read from the cursor on; rows that the other
-///             filters refuse are passed over, a bounded number of them
+///     walk    an index that has one of the filters and the order is read from the cursor on; rows that the
+///             other filters refuse are passed over, a bounded number of them
 ///     few     one of the filters has few rows: all of them are read, filtered and sorted
-///     busy    by the number of conns: the devices that have some are walked in `pop.busy_devices`, the others,
-///             which have none, in the order of their ids
+///     busy    by the number of conns: the devices that have some are walked in `pop.busy_devices`, the
+///             others, which have none, in the order of their ids
 ///
-/// Which filter leads is decided by looking how many rows each one has, up to the number that counts as few: the
-/// planner would decide by statistics, which are wrong at the worst moment.
+/// First a short walk is tried, which fills the page if what is asked for is common. If it does not, the rows of
+/// each filter are counted, up to the number that is few, and the one with the fewest leads: the planner would
+/// decide by statistics, which are wrong at the worst moment.
 struct DeviceLists {
     /// What a page is found by.
     enum Lead: Hashable {
@@ -26,7 +27,6 @@ struct DeviceLists {
 
     let query: DeviceListQuery
     private let bounds: ListBounds
-    private let page: WalkedPage
 
     /// No more tags are counted; a client that names more of them gets the same rows, with more effort.
     private static let countedTags = 8
@@ -37,7 +37,6 @@ struct DeviceLists {
     init(_ query: DeviceListQuery, bounds: ListBounds = ListBounds()) {
         self.query = query
         self.bounds = bounds
-        page = WalkedPage(bounds, limit: query.limit, descending: query.descending)
     }
 
     private var listName: String { "devices.\(query.sort.rawValue).\(query.descending ? "desc" : "asc")" }
@@ -56,12 +55,8 @@ struct DeviceLists {
         return leads + tags.prefix(Self.countedTags).map { .tag($0) }
     }
 
-    /// What leads when there is nothing to choose; nil when it takes a count to know.
-    var obviousLead: Lead? {
-        let candidates = candidates
-        guard let only = candidates.first else { return .order }
-        return candidates.count == 1 && hasOrder(only) ? only : nil
-    }
+    /// What leads the first walk: nodes divide a fleet into more parts than anything else that is common.
+    private var likelyLead: Lead { candidates.first(where: hasOrder) ?? .order }
 
     /// Whether there is an index that has both the filter and the order.
     private func hasOrder(_ lead: Lead) -> Bool {
@@ -72,8 +67,10 @@ struct DeviceLists {
         }
     }
 
-    /// Counts the rows of each candidate, no further than it matters.
-    var count: PostgresStatement {
+    /// Counts the rows of each filter, no further than it matters; nil where there is nothing to choose.
+    var count: PostgresStatement? {
+        let candidates = candidates
+        guard !candidates.isEmpty else { return nil }
         var conditions = Conditions()
         let counts = candidates.enumerated().map { place, lead in
             let stretch = whole(lead, &conditions)
@@ -83,17 +80,15 @@ struct DeviceLists {
         return PostgresStatement("SELECT " + counts.joined(separator: ", "), conditions.parameters)
     }
 
-    /// - Parameter result: of ``count``.
-    func lead(_ result: PostgresResult) throws(PostgresError) -> Lead {
-        guard let row = result.rows.first else { throw PostgresError(.unexpectedAnswer, "no counts") }
+    /// - Parameter results: of ``count``.
+    func lead(_ results: [PostgresResult]) throws(PostgresError) -> Lead {
+        guard let row = results.last?.rows.first else { throw PostgresError(.unexpectedAnswer, "no counts") }
         var best: (lead: Lead, count: Int)?
         for (place, lead) in candidates.enumerated() {
             let count: Int = try row.integer("c\(place)")
             if count < best?.count ?? bounds.few + 1 { best = (lead, count) }
         }
-        // Where all have many rows, one that has the order is walked; nodes divide a fleet into more parts than
-        // anything else that is common.
-        return best?.lead ?? candidates.first(where: hasOrder) ?? .order
+        return best?.lead ?? likelyLead
     }
 
     /// All rows of a lead.
@@ -116,35 +111,49 @@ struct DeviceLists {
 
     // MARK: The page
 
-    /// A page's rows, one more than it may have.
+    /// The rows of a page as a first walk finds them.
+    func firstRows() throws(StoreFailure) -> PostgresStatement {
+        try rows(likelyLead, steps: bounds.glance)
+    }
+
+    /// The rows of a page, found by what leads.
     func rows(_ lead: Lead) throws(StoreFailure) -> PostgresStatement {
+        try rows(lead, steps: bounds.walk)
+    }
+
+    private func rows(_ lead: Lead, steps: Int) throws(StoreFailure) -> PostgresStatement {
         if let cursor = query.cursor {
             guard cursor.list == listName else { throw .invalidCursor }
         }
         var conditions = Conditions()
-        let branches = branches(lead, &conditions)
+        let page = WalkedPage(steps, limit: query.limit, descending: query.descending)
+        let branches = branches(lead, page, &conditions)
         return PostgresStatement(
-            page.sql(DeviceReads.columns, of: "pop.devices", by: "device_id", branches), conditions.parameters
-        )
+            page.sql(DeviceReads.columns, of: "pop.devices", by: "device_id", branches),
+            conditions.parameters)
     }
 
-    /// - Parameter result: of ``rows(_:)``.
-    func decode(_ result: PostgresResult) throws(PostgresError) -> ListPage<DeviceRow> {
-        try makeWalkedPage(result, limit: query.limit, decode: DeviceReads.decode) {
+    /// - Parameter results: of ``firstRows()`` or ``rows(_:)``.
+    /// - Returns: the page, and whether it might have had more items, had more rows been looked at.
+    func decode(
+        _ results: [PostgresResult]
+    ) throws(PostgresError) -> (page: ListPage<DeviceRow>, isCut: Bool) {
+        guard let result = results.last else { throw PostgresError(.unexpectedAnswer, "no result") }
+        return try makeWalkedPage(result, limit: query.limit, decode: DeviceReads.decode) {
             row throws(PostgresError) in
             ListCursor(
                 list: listName, key: try row.string("cursor_key"), id: try row.string("device_id"))
         }
     }
 
-    private func branches(_ lead: Lead, _ conditions: inout Conditions) -> [String] {
+    private func branches(_ lead: Lead, _ page: WalkedPage, _ conditions: inout Conditions) -> [String] {
         switch (lead, query.sort) {
         case (.prefix, _), (.tag, .connectedAt), (.tag, .activeConns):
             return [few(lead, &conditions)]
         case (.tag, .deviceID):
-            return [tagged(lead, &conditions)]
+            return [tagged(lead, page, &conditions)]
         case (_, .deviceID):
-            return byID(lead, key: "''::text", from: start(nil, &conditions), &conditions)
+            return byID(lead, page, key: "''::text", from: start(nil, &conditions), &conditions)
         case (_, .connectedAt):
             let from = start("timestamptz", &conditions)
             let others = others(lead, &conditions)
@@ -152,10 +161,10 @@ struct DeviceLists {
                 let stretch = IndexStretch(
                     table: "pop.devices", fixed: fixed(lead, &conditions) + [("status", state)],
                     keys: [Self.connectedAt, "device_id"], descending: query.descending, start: from)
-                return walk(stretch, key: Self.connectedAt, others)
+                return walk(stretch, page, key: Self.connectedAt, others)
             }
         case (_, .activeConns):
-            return byConns(lead, &conditions)
+            return byConns(lead, page, &conditions)
         }
     }
 
@@ -166,7 +175,8 @@ struct DeviceLists {
     }
 
     private func byID(
-        _ lead: Lead, key: String, from: [String]?, _ conditions: inout Conditions, and term: String? = nil
+        _ lead: Lead, _ page: WalkedPage, key: String, from: [String]?, _ conditions: inout Conditions,
+        and term: String? = nil
     ) -> [String] {
         let others = others(lead, &conditions) + [term].compactMap(\.self)
         // The primary key is an index of the devices of both states.
@@ -177,28 +187,29 @@ struct DeviceLists {
                 table: "pop.devices", fixed: fixed(lead, &conditions) + state, keys: ["device_id"],
                 descending: query.descending, start: from)
             if query.sort == .deviceID { bound(&stretch, by: prefix, &conditions) }
-            return walk(stretch, key: key, others)
+            return walk(stretch, page, key: key, others)
         }
     }
 
     /// The devices with a tag, in the order of their ids.
-    private func tagged(_ lead: Lead, _ conditions: inout Conditions) -> String {
+    private func tagged(_ lead: Lead, _ page: WalkedPage, _ conditions: inout Conditions) -> String {
         var stretch = whole(lead, &conditions)
         stretch.descending = query.descending
         stretch.start = start(nil, &conditions)
         bound(&stretch, by: prefix, &conditions)
-        return walkJoined(stretch, key: "''::text", others(lead, &conditions, andState: true))
+        return walkJoined(stretch, page, key: "''::text", others(lead, &conditions, andState: true))
     }
 
     /// The devices that have conns, by their number, and those that have none, by their ids.
-    private func byConns(_ lead: Lead, _ conditions: inout Conditions) -> [String] {
+    private func byConns(_ lead: Lead, _ page: WalkedPage, _ conditions: inout Conditions) -> [String] {
         // Behind a cursor at a device with conns there are none without, or all of them.
         let isAtIdle = query.cursor.map { $0.key == Self.none }
         var branches: [String] = []
         if isAtIdle != false || query.descending {
             let from = isAtIdle == true ? start(nil, &conditions) : nil
             branches += byID(
-                lead, key: "\(Self.none)::bigint", from: from, &conditions, and: "active_conns = \(Self.none)"
+                lead, page, key: "\(Self.none)::bigint", from: from, &conditions,
+                and: "active_conns = \(Self.none)"
             )
         }
         if isAtIdle != true || !query.descending {
@@ -207,7 +218,7 @@ struct DeviceLists {
                 keys: ["active_conns", "device_id"], descending: query.descending,
                 start: isAtIdle == false ? start("bigint", &conditions) : nil)
             branches.append(
-                walkJoined(stretch, key: "active_conns", others(lead, &conditions, andState: true)))
+                walkJoined(stretch, page, key: "active_conns", others(lead, &conditions, andState: true)))
         }
         return branches
     }
@@ -241,7 +252,9 @@ struct DeviceLists {
 
     // MARK: Parts
 
-    private func walk(_ stretch: IndexStretch, key: String, _ others: [String]) -> String {
+    private func walk(
+        _ stretch: IndexStretch, _ page: WalkedPage, key: String, _ others: [String]
+    ) -> String {
         page.walk(
             """
             SELECT device_id AS id, \(key) AS key, \(all(others)) AS fits FROM \(stretch.table) \(stretch.sql)
@@ -249,12 +262,14 @@ struct DeviceLists {
     }
 
     /// Walks rows that stand for devices; whether a device fits is in its own row.
-    private func walkJoined(_ stretch: IndexStretch, key: String, _ others: [String]) -> String {
-        guard !others.isEmpty else { return walk(stretch, key: key, others) }
+    private func walkJoined(
+        _ stretch: IndexStretch, _ page: WalkedPage, key: String, _ others: [String]
+    ) -> String {
+        guard !others.isEmpty else { return walk(stretch, page, key: key, others) }
         return page.walk(
             """
             SELECT s.id, s.key, f.fits FROM (
-                SELECT device_id AS id, \(key) AS key FROM \(stretch.table) \(stretch.sql) LIMIT \(bounds.walk)
+                SELECT device_id AS id, \(key) AS key FROM \(stretch.table) \(stretch.sql) LIMIT \(page.steps)
             ) s CROSS JOIN LATERAL (
                 SELECT \(all(others)) AS fits FROM pop.devices WHERE devices.device_id = s.id OFFSET 0
             ) f

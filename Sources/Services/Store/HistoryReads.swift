@@ -31,7 +31,7 @@ enum SessionReads {
         let to = query.to.map { conditions.parameter(.time($0)) + "::timestamptz" }
         let from = query.from.map { conditions.parameter(.time($0)) + "::timestamptz" }
         let start = start(query.cursor, before: to, &conditions)
-        let page = WalkedPage(bounds, limit: query.limit, descending: true)
+        let page = WalkedPage(bounds.walk, limit: query.limit, descending: true)
         let branches = (query.open.map { [$0] } ?? [false, true]).map { isOpen in
             let stretch = IndexStretch(
                 table: "pop.device_sessions", fixed: fixed + [("(ended_at IS NULL)", "\(isOpen)")],
@@ -65,7 +65,7 @@ enum SessionReads {
         try makeWalkedPage(result, limit: query.limit, decode: decode) { row throws(PostgresError) in
             ListCursor(
                 list: listName, key: try row.string("cursor_key"), id: try row.string("session_id"))
-        }
+        }.page
     }
 
     private static func decode(_ row: PostgresRow) throws(PostgresError) -> SessionRow {

@@ -64,22 +64,25 @@ struct IndexStretch {
 
 /// How much of a table one page may cost, whatever is asked.
 struct ListBounds {
-    /// Rows of a stretch that are looked at for those that fit. A page whose stretch is not through by then is
+    /// Rows of a stretch that are looked at in the hope of a page full of those that fit.
+    var glance = 300
+    /// The same where it is known that no filter has few rows. A page whose stretch is not through by then is
     /// shorter than it might be, and the next one goes on behind it.
     var walk = 4_000
     /// Rows with one property that are read whole and sorted.
-    var few = 2_000
+    var few = 1_000
 }
 
 /// A page made of stretches of indexes, each walked for the rows that fit.
 struct WalkedPage {
-    let bounds: ListBounds
+    /// Rows of each stretch that are looked at.
+    let steps: Int
     let descending: Bool
     /// Of a page, one more than it may have.
     let rows: Int
 
-    init(_ bounds: ListBounds, limit: Int, descending: Bool) {
-        self.bounds = bounds
+    init(_ steps: Int, limit: Int, descending: Bool) {
+        self.steps = steps
         self.descending = descending
         rows = pageRows(limit) + 1
     }
@@ -91,9 +94,9 @@ struct WalkedPage {
     func walk(_ source: String, isFiltered: Bool) -> String {
         guard isFiltered else { return "SELECT *, false AS is_cut FROM (\(source)) w" }
         return """
-            SELECT id, key, fits, step = \(bounds.walk) AS is_cut FROM (
-                SELECT *, row_number() OVER () AS step FROM (\(source) LIMIT \(bounds.walk)) w
-            ) n WHERE fits OR step = \(bounds.walk)
+            SELECT id, key, fits, step = \(steps) AS is_cut FROM (
+                SELECT *, row_number() OVER () AS step FROM (\(source) LIMIT \(steps)) w
+            ) n WHERE fits OR step = \(steps)
             """
     }
 
@@ -139,19 +142,23 @@ func makePage<Row>(
 
 /// Makes a page of stretches that were walked: a row that does not fit, or is the last one that was looked at,
 /// says where the walk ended, and nothing behind it counts.
+///
+/// - Returns: the page, and whether it is shorter than it might be for that reason.
 func makeWalkedPage<Row>(
     _ result: PostgresResult, limit: Int,
     decode: (PostgresRow) throws(PostgresError) -> Row,
     cursor: (PostgresRow) throws(PostgresError) -> ListCursor
-) throws(PostgresError) -> ListPage<Row> {
+) throws(PostgresError) -> (page: ListPage<Row>, isCut: Bool) {
     let size = pageRows(limit)
     var items: [Row] = []
     var last: PostgresRow?
     for row in result.rows {
-        if items.count == size { return ListPage(items: items, next: try last.map(cursor)) }
+        if items.count == size { return (ListPage(items: items, next: try last.map(cursor)), false) }
         if try row.boolean("fits") { items.append(try decode(row)) }
-        if try row.boolean("is_cut") { return ListPage(items: items, next: try cursor(row)) }
+        if try row.boolean("is_cut") {
+            return (ListPage(items: items, next: try cursor(row)), items.count < size)
+        }
         last = row
     }
-    return ListPage(items: items, next: nil)
+    return (ListPage(items: items, next: nil), false)
 }

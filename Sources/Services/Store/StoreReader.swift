@@ -35,51 +35,73 @@ final class StoreReader {
         guard let link = links.filter(\.isReady).min(by: { $0.inFlightCount < $1.inFlightCount }) else {
             return done(.failure(.unavailable(lastFailure)))
         }
-        if case .devices(let list) = query, DeviceLists(list).obviousLead == nil {
-            return answer(DeviceLists(list), over: link, done)
-        }
-        submit(query, over: link, done) { () throws(StoreFailure) in try Self.statements(query) }
-    }
-
-    /// Looks first which filter leads, where that is to be seen only in the rows.
-    private func answer(
-        _ lists: DeviceLists, over link: PostgresLink,
-        _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
-    ) {
-        let query = StoreQuery.devices(lists.query)
-        link.submit([lists.count]) { [self] result in
-            do throws(PostgresError) {
-                guard let counts = try result.get().first else {
-                    throw PostgresError(.unexpectedAnswer, "no counts")
-                }
-                let lead = try lists.lead(counts)
-                submit(query, over: link, done) { () throws(StoreFailure) in [try lists.rows(lead)] }
-            } catch {
-                done(Self.decode(query, .failure(error)))
-            }
+        if case .devices(let list) = query { return answer(DeviceLists(list), over: link, done) }
+        do throws(StoreFailure) {
+            submit(try Self.statements(query), over: link) { done(Self.decode(query, $0)) }
+        } catch {
+            done(.failure(error))
         }
     }
 
     private func submit(
-        _ query: StoreQuery, over link: PostgresLink,
-        _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void,
-        _ statements: () throws(StoreFailure) -> [PostgresStatement]
+        _ statements: [PostgresStatement], over link: PostgresLink,
+        answer: @escaping PostgresConnection.Answer
+    ) {
+        link.submit(statements) { [weak link] result in
+            if case .failure(let error) = result, error.isReadOnly { link?.restart() }
+            answer(result)
+        }
+    }
+
+    // MARK: Devices
+
+    /// Tries a short walk; where that is cut, looks first which filter leads.
+    private func answer(
+        _ lists: DeviceLists, over link: PostgresLink,
+        _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
+    ) {
+        page(lists, lists.firstRows, over: link, done) { [self] in
+            guard let count = lists.count else {
+                return page(lists, { () throws(StoreFailure) in try lists.rows(.order) }, over: link, done)
+            }
+            submit([count], over: link) { [self] result in
+                do throws(PostgresError) {
+                    let lead = try lists.lead(try result.get())
+                    page(lists, { () throws(StoreFailure) in try lists.rows(lead) }, over: link, done)
+                } catch {
+                    done(.failure(Self.failure(error, isOfList: true)))
+                }
+            }
+        }
+    }
+
+    /// - Parameter whenCut: called instead of `done` for a page that might have had more items.
+    private func page(
+        _ lists: DeviceLists, _ statement: () throws(StoreFailure) -> PostgresStatement,
+        over link: PostgresLink, _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void,
+        whenCut: (() -> Void)? = nil
     ) {
         do throws(StoreFailure) {
-            link.submit(try statements()) { [weak link] result in
-                if case .failure(let error) = result, error.isReadOnly { link?.restart() }
-                done(Self.decode(query, result))
+            submit([try statement()], over: link) { result in
+                do throws(PostgresError) {
+                    let (page, isCut) = try lists.decode(try result.get())
+                    if isCut, let whenCut { return whenCut() }
+                    done(.success(.devices(page)))
+                } catch {
+                    done(.failure(Self.failure(error, isOfList: true)))
+                }
             }
         } catch {
             done(.failure(error))
         }
     }
 
-    /// One transaction.
+    // MARK: One transaction
+
     private static func statements(_ query: StoreQuery) throws(StoreFailure) -> [PostgresStatement] {
         switch query {
         case .devices(let list):
-            [try DeviceLists(list).rows(DeviceLists(list).obviousLead ?? .order)]
+            [try DeviceLists(list).firstRows()]
         case .device(let device): [DeviceReads.one(device)]
         case .sessions(let list): [try SessionReads.list(list)]
         case .load(let series): [LoadReads.series(series)]
@@ -117,19 +139,22 @@ final class StoreReader {
             guard let last = results.last else { throw PostgresError(.unexpectedAnswer, "no result") }
             return .success(try answer(query, results, last))
         } catch {
-            // The only texts of an asker's that the statement of a list casts are those of its cursor.
-            if error.isDataError, query.isList { return .failure(.invalidCursor) }
-            return .failure(
-                error.isRetryable || error.kind == .closed
-                    ? .unavailable(error.description) : .failed(error.description))
+            return .failure(failure(error, isOfList: query.isList))
         }
+    }
+
+    private static func failure(_ error: PostgresError, isOfList: Bool) -> StoreFailure {
+        // The only texts of an asker's that the statement of a list casts are those of its cursor.
+        if error.isDataError, isOfList { return .invalidCursor }
+        return error.isRetryable || error.kind == .closed
+            ? .unavailable(error.description) : .failed(error.description)
     }
 
     private static func answer(
         _ query: StoreQuery, _ results: [PostgresResult], _ last: PostgresResult
     ) throws(PostgresError) -> StoreAnswer {
         switch query {
-        case .devices(let list): .devices(try DeviceLists(list).decode(last))
+        case .devices(let list): .devices(try DeviceLists(list).decode(results).page)
         case .device: .device(try last.rows.first.map(DeviceReads.decode))
         case .sessions(let list): .sessions(try SessionReads.page(list, last))
         case .load: .load(try LoadReads.points(last))

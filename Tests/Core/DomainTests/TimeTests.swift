@@ -29,6 +29,24 @@ import Testing
         #expect(WallTime(rfc3339: text) == nil)
     }
 
+    @Test(arguments: [
+        ("1970-01-01 00:00:00+00", Int64(0)), ("2026-01-31 09:05:00.12+00", 1_769_850_300_120_000),
+        ("2026-01-31 09:05:00.120345+00", 1_769_850_300_120_345),
+    ])
+    func `times of SQL in UTC`(text: String, microseconds: Int64) {
+        #expect(WallTime(sqlUTC: text)?.microseconds == microseconds)
+    }
+
+    @Test(arguments: [
+        "", "infinity", "-infinity", "2026-01-31 09:05:00", "2026-01-31 09:05:00+01",
+        "2026-01-31T09:05:00+00",
+        "2026-01-31 09:05:00+00 BC", "2026-02-30 09:05:00+00", "2026-01-31 09:05:00+00:00",
+        "12026-01-31 09:05:00+00",
+    ])
+    func `what is no time of SQL in UTC`(text: String) {
+        #expect(WallTime(sqlUTC: text) == nil)
+    }
+
     @Test func `the date of HTTP`() {
         #expect(WallTime(milliseconds: 784_111_777_000).imfFixdate == "Sun, 06 Nov 1994 08:49:37 GMT")
         #expect(WallTime(milliseconds: 0).imfFixdate == "Thu, 01 Jan 1970 00:00:00 GMT")
