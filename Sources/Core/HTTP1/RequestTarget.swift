@@ -90,6 +90,8 @@ package struct RequestTarget: Sendable {
         guard form == .origin || form == .absolute else { return nil }
         guard !pathRange.isEmpty else { return [""] }
         var segments: [String] = []
+        // As many as a usual path has.
+        segments.reserveCapacity(6)
         var start = pathRange.lowerBound + 1
         while true {
             let end =
@@ -122,6 +124,11 @@ package struct RequestTarget: Sendable {
     }
 
     private func decoded(_ range: Range<Int>, plusIsSpace: Bool) -> String? {
+        let part = octets[range]
+        // What is not escaped was checked when the target was parsed.
+        if !part.contains(where: { $0 == Octets.percent || plusIsSpace && $0 == UInt8(ascii: "+") }) {
+            return String(decoding: part, as: UTF8.self)
+        }
         var decoded: [UInt8] = []
         decoded.reserveCapacity(range.count)
         var index = range.lowerBound

@@ -33,12 +33,13 @@ package final class AdminAPI: HTTPHandler {
     /// What is known of the copy of the tokens.
     var tokenCopy = TokenCopy()
     var useTimer: LoopTimer?
-    var figures = AdminFigures()
+    var figures = AdminFigures(routes: [])
     /// What `/v1/events` tells; whoever learns that something has happened says it here.
     package let events: AdminEvents
 
     private let logger: Logger
     private var table = AdminRouteTable(routes: [])
+    private var requestIDs = RequestIDs()
 
     package init(
         on loop: EventLoop, configuration: AdminAPIConfiguration, backend: any AdminBackend, logger: Logger
@@ -53,6 +54,7 @@ package final class AdminAPI: HTTPHandler {
             routes: serviceRoutes(isMetricsPublic: configuration.isMetricsPublic) + nodeRoutes + drainRoutes
                 + deviceRoutes + deviceAdmissionRoutes + connRoutes + tokenRoutes + auditRoutes + eventRoutes
                 + consoleRoutes)
+        figures = AdminFigures(routes: table.routes)
         useTimer = loop.makeTimer { [weak self] in self?.tellUses() }
         useTimer?.arm(at: loop.now + Self.useInterval)
     }
@@ -74,7 +76,7 @@ package final class AdminAPI: HTTPHandler {
 
     package func handle(_ request: HTTPRequest, _ responder: HTTPResponder) {
         let call = AdminCall(
-            request, requestID: Self.requestID(request.fields["x-request-id"]), responder: responder
+            request, requestID: requestID(request.fields["x-request-id"]), responder: responder
         ) { [weak self] call, status in
             self?.finished(call, status)
         }
@@ -100,9 +102,9 @@ package final class AdminAPI: HTTPHandler {
         }
         guard let segments = call.request.target.pathSegments else { throw .badTarget }
         switch table.find(method, segments) {
-        case .route(let route, let parameters):
+        case .route(let route):
             call.route = route
-            call.pathParameters = parameters
+            call.pathParameters = PathParameters(route: route, segments: segments)
             return route
         case .otherMethods(let others):
             let allowed = others + ", OPTIONS"
@@ -116,7 +118,8 @@ package final class AdminAPI: HTTPHandler {
 
     private func admit(_ call: AdminCall, _ route: AdminRoute) throws(AdminProblem) {
         guard let scope = route.scope else { return }
-        guard let token = AdminAuthenticator.bearerToken(call.request.fields["authorization"]) else {
+        guard let token = AdminAuthenticator.bearerToken(call.request.fields.octets(of: "authorization"))
+        else {
             throw .unauthorized
         }
         let verdict = authenticator.authenticate(
@@ -186,9 +189,9 @@ package final class AdminAPI: HTTPHandler {
     package func refusal(
         for fault: HTTPFault, of head: HTTPRequestHead?, from peer: SocketAddress
     ) -> (head: HTTPResponseHead, body: [UInt8])? {
-        let requestID = Self.requestID(head?.fields["x-request-id"])
+        let requestID = requestID(head?.fields["x-request-id"])
         let answer = AdminProblem(fault.status, fault.code, fault.explanation).answer(requestID: requestID)
-        figures.answered(head?.method ?? "", route: nil, answer.status, after: .zero)
+        figures.answered(head?.method ?? "", nil, answer.status, after: .zero)
         if let head, head.method.isUnsafe {
             audit(
                 head, from: peer, requestID: requestID, principal: principal(of: head, peer), reason: "",
@@ -198,7 +201,9 @@ package final class AdminAPI: HTTPHandler {
     }
 
     private func principal(of head: HTTPRequestHead, _ peer: SocketAddress) -> AdminPrincipal? {
-        guard let token = AdminAuthenticator.bearerToken(head.fields["authorization"]) else { return nil }
+        guard let token = AdminAuthenticator.bearerToken(head.fields.octets(of: "authorization")) else {
+            return nil
+        }
         let verdict = authenticator.authenticate(
             token, from: peer.ip, now: loop.now, wall: SystemClock.wall)
         guard case .principal(let principal) = verdict else { return nil }
@@ -207,7 +212,7 @@ package final class AdminAPI: HTTPHandler {
 
     private func finished(_ call: AdminCall, _ status: HTTPStatus) {
         figures.answered(
-            call.request.method, route: call.route?.path, status, after: SystemClock.now - call.startedAt)
+            call.request.method, call.route, status, after: SystemClock.now - call.startedAt)
         let isUnsafe = call.request.method.isUnsafe
         if isUnsafe { audit(call, status) }
         // Probes and readers that find the node unready or its database away would fill the log.
@@ -225,13 +230,13 @@ package final class AdminAPI: HTTPHandler {
     /// A longer id says nothing more and would fill the logs (contract section 5).
     private static let longestRequestID = 128
 
-    private static func requestID(_ given: String?) -> String {
-        if let given, (1...longestRequestID).contains(given.utf8.count),
+    private func requestID(_ given: String?) -> String {
+        if let given, (1...Self.longestRequestID).contains(given.utf8.count),
             given.utf8.allSatisfy({ (0x20...0x7e).contains($0) })
         {
             return given
         }
-        return Hexadecimal.encode(SystemRandom.bytes(16))
+        return requestIDs.next()
     }
 
     // MARK: The database
@@ -257,5 +262,19 @@ package final class AdminAPI: HTTPHandler {
     private func problem(_ failure: StoreFailure) -> AdminProblem {
         if case .failed = failure { logger.error("a query was refused", error: failure) }
         return AdminProblem(failure)
+    }
+}
+
+/// Ids for requests that come without one: unlike those of any other node or life, and no secret.
+private struct RequestIDs {
+    private let life = SystemRandom().next()
+    private var count: UInt64 = 0
+
+    mutating func next() -> String {
+        count += 1
+        var bytes: [UInt8] = []
+        bytes.append(hexadecimalDigits: 16, of: life)
+        bytes.append(hexadecimalDigits: 16, of: count)
+        return String(decoding: bytes, as: UTF8.self)
     }
 }

@@ -161,11 +161,13 @@ package final class AdminAuthenticator {
     func lastUse(of id: TokenID) -> WallTime? { uses[id] }
 
     /// The token of `Authorization: Bearer TOKEN`; nil for none or another scheme.
-    static func bearerToken(_ authorization: String?) -> [UInt8]? {
+    static func bearerToken(_ authorization: ArraySlice<UInt8>?) -> [UInt8]? {
         guard let authorization else { return nil }
-        let parts = authorization.split(separator: " ", maxSplits: 1)
-        guard parts.count == 2, parts[0].lowercased() == "bearer" else { return nil }
-        let token = parts[1].utf8.drop { $0 == 0x20 }
+        let scheme = authorization.prefix { $0 != 0x20 }
+        // Letters without case: no scheme has characters that differ from another's in this bit alone.
+        guard scheme.count < authorization.count, scheme.elementsEqual("bearer".utf8, by: { $0 | 0x20 == $1 })
+        else { return nil }
+        let token = authorization[scheme.endIndex...].drop { $0 == 0x20 }
         return token.isEmpty ? nil : Array(token)
     }
 }

@@ -18,11 +18,19 @@ struct AdminAnswer {
 
     func head(requestID: String) -> HTTPResponseHead {
         var fields = fields
-        if let media { fields.append("Content-Type", media) }
-        if !fields.contains("cache-control") { fields.append("Cache-Control", "no-store") }
+        if fields.isEmpty, media == Self.json {
+            fields = Self.jsonFields
+        } else {
+            if let media { fields.append("Content-Type", media) }
+            if !fields.contains("cache-control") { fields.append("Cache-Control", "no-store") }
+        }
         fields.append("X-Request-Id", requestID)
         return HTTPResponseHead(status, fields)
     }
+
+    static let json = "application/json"
+    /// What most answers have.
+    private static let jsonFields: HTTPFields = ["Content-Type": json, "Cache-Control": "no-store"]
 }
 
 /// One request on its way to its answer.
@@ -34,7 +42,7 @@ package final class AdminCall {
     let startedAt = SystemClock.now
     // Set on the way, as far as the call gets.
     var route: AdminRoute?
-    var pathParameters: [String: String] = [:]
+    var pathParameters = PathParameters(route: nil, segments: [])
     /// Nil for a stranger.
     var principal: AdminPrincipal?
     private(set) var query: AdminQuery
@@ -143,7 +151,7 @@ package final class AdminCall {
         var writer = JSONWriter()
         writer.reserveCapacity(1_024)
         write(&writer)
-        return AdminAnswer(status: status, fields: fields, media: "application/json", body: writer.bytes)
+        return AdminAnswer(status: status, fields: fields, media: AdminAnswer.json, body: writer.bytes)
     }
 
     func answer(text: [UInt8], media: String) {

@@ -6,8 +6,27 @@ package import Observability
 struct AdminFigures {
     private struct Kind: Hashable {
         let method: String
-        let route: String
         let statusClass: UInt16
+    }
+
+    /// What was asked of one route.
+    private struct Row {
+        let route: String
+        var requests: [Kind: UInt64] = [:]
+        var durations = Distribution(.waits)
+        /// Nearly all requests of a route that is asked often.
+        var successes: UInt64 = 0
+        let method: String
+
+        init(route: String, method: String) {
+            self.route = route
+            self.method = method
+        }
+
+        var allRequests: [Kind: UInt64] {
+            guard successes > 0 else { return requests }
+            return requests.merging([Kind(method: method, statusClass: 2): successes], uniquingKeysWith: +)
+        }
     }
 
     /// Where a path leads nowhere: paths are the clients' own text, of which there is no end.
@@ -17,33 +36,46 @@ struct AdminFigures {
         .get, .head, .post, .put, .patch, .delete, .options,
     ]
 
-    private var requests: [Kind: UInt64] = [:]
-    private var durations: [String: Distribution] = [:]
+    /// By the routes' places; the last one is for what leads nowhere.
+    private var rows: [Row]
 
-    /// - Parameter route: its path with `{name}` for what differs; nil when there is none.
+    init(routes: [AdminRoute]) {
+        rows =
+            routes.map { Row(route: $0.path, method: $0.method.name) } + [
+                Row(route: Self.nowhere, method: "")
+            ]
+    }
+
+    /// - Parameter route: nil when there is none.
     mutating func answered(
-        _ method: HTTPMethod, route: String?, _ status: HTTPStatus, after duration: Duration
+        _ method: HTTPMethod, _ route: AdminRoute?, _ status: HTTPStatus, after duration: Duration
     ) {
-        let route = route ?? Self.nowhere
-        let kind = Kind(
-            method: Self.methods.contains(method) ? method.name : "other", route: route,
-            statusClass: status.code / 100)
-        requests[kind, default: 0] += 1
-        durations[route, default: Distribution(.waits)].note(duration)
+        let place = route?.place ?? rows.count - 1
+        rows[place].durations.note(duration)
+        if let route, status.isSuccessful, method == route.method {
+            rows[place].successes += 1
+        } else {
+            let name = Self.methods.contains(method) ? method.name : "other"
+            rows[place].requests[Kind(method: name, statusClass: status.code / 100), default: 0] += 1
+        }
     }
 
     func write(on page: inout MetricPage) {
         let name = "pop_admin_requests_total"
         let help = "Requests of the admin API by method, route and class of their status"
         page.counters(name, help, by: "route", [])
-        let sorted = requests.sorted {
-            ($0.key.route, $0.key.method, $0.key.statusClass)
-                < ($1.key.route, $1.key.method, $1.key.statusClass)
-        }
-        for (kind, count) in sorted {
-            page.counter(
-                name, help, count,
-                ["method": kind.method, "route": kind.route, "class": "\(kind.statusClass)xx"])
+        var durations: [String: Distribution] = [:]
+        for row in rows.sorted(by: { $0.route < $1.route }) {
+            let requests = row.allRequests.sorted {
+                ($0.key.method, $0.key.statusClass) < ($1.key.method, $1.key.statusClass)
+            }
+            guard !requests.isEmpty else { continue }
+            for (kind, count) in requests {
+                page.counter(
+                    name, help, count,
+                    ["method": kind.method, "route": row.route, "class": "\(kind.statusClass)xx"])
+            }
+            durations[row.route, default: Distribution(.waits)].add(row.durations)
         }
         page.histograms(
             "pop_admin_request_seconds", "Time from a request of the admin API to its answer", by: "route",

@@ -1,7 +1,7 @@
 package import HTTP1
 
 /// Where a request goes: one line of the table that `openapi.yaml` describes.
-package struct AdminRoute {
+package final class AdminRoute {
     /// What of a body a request may have.
     enum Body {
         /// Nothing but `reason`; may be left out.
@@ -32,6 +32,10 @@ package struct AdminRoute {
     let body: Body
     let media: Media
     let handle: (AdminCall) throws(AdminProblem) -> Void
+    /// Its number in the table.
+    fileprivate(set) var place = 0
+    /// Which segments are what `{name}` stands for.
+    fileprivate let names: [(name: String, segment: Int)]
 
     init(
         _ method: HTTPMethod, _ path: String, _ scope: AdminScope?, parameters: Set<String> = [],
@@ -45,16 +49,34 @@ package struct AdminRoute {
         self.body = body
         self.media = media
         self.handle = handle
+        names = Self.segments(of: path).enumerated().compactMap { index, segment in
+            segment.hasPrefix("{") ? (String(segment.dropFirst().dropLast()), index) : nil
+        }
+    }
+
+    fileprivate static func segments(of path: String) -> [Substring] {
+        path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
     }
 
     var isSafe: Bool { method == .get }
+}
+
+/// What stands in a path where its route has `{name}`.
+struct PathParameters {
+    let route: AdminRoute?
+    let segments: [String]
+
+    subscript(name: String) -> String? {
+        guard let found = route?.names.first(where: { $0.name == name }) else { return nil }
+        return segments[found.segment]
+    }
 }
 
 /// All routes, as a tree of their paths' segments: a search takes as many steps as the path has segments,
 /// however many routes there are.
 struct AdminRouteTable {
     enum Found {
-        case route(AdminRoute, parameters: [String: String])
+        case route(AdminRoute)
         /// The path exists with other methods, in the form of an `Allow` field.
         case otherMethods(String)
         case nothing
@@ -62,8 +84,8 @@ struct AdminRouteTable {
 
     private struct Node {
         var literals: [(text: String, node: Int)] = []
-        /// What any segment but an empty one leads to, and what it is the value of.
-        var parameter: (name: String, node: Int)?
+        /// What any segment but an empty one leads to.
+        var parameter: Int?
         /// Places in `routes`.
         var routes: [Int] = []
     }
@@ -75,7 +97,8 @@ struct AdminRouteTable {
         self.routes = routes
         for (place, route) in routes.enumerated() {
             var node = 0
-            for segment in route.path.dropFirst().split(separator: "/", omittingEmptySubsequences: false) {
+            route.place = place
+            for segment in AdminRoute.segments(of: route.path) {
                 node = child(of: node, String(segment))
             }
             nodes[node].routes.append(place)
@@ -84,8 +107,8 @@ struct AdminRouteTable {
 
     private mutating func child(of node: Int, _ segment: String) -> Int {
         if segment.hasPrefix("{") {
-            if let parameter = nodes[node].parameter { return parameter.node }
-            nodes[node].parameter = (String(segment.dropFirst().dropLast()), nodes.count)
+            if let parameter = nodes[node].parameter { return parameter }
+            nodes[node].parameter = nodes.count
         } else {
             if let literal = nodes[node].literals.first(where: { $0.text == segment }) { return literal.node }
             nodes[node].literals.append((segment, nodes.count))
@@ -96,37 +119,27 @@ struct AdminRouteTable {
 
     /// A literal segment hides the parameter beside it: `/v1/conns/close` is no conn.
     func find(_ method: HTTPMethod, _ path: [String]) -> Found {
+        guard let node = node(of: path), !nodes[node].routes.isEmpty else { return .nothing }
         // HEAD is GET without the content, which the server leaves out.
         let wanted = method == .head ? .get : method
-        var others: [Int] = []
-        var parameters: [String: String] = [:]
-        if let place = search(wanted, path, 0, from: 0, &parameters, &others) {
-            return .route(routes[place], parameters: parameters)
-        }
-        guard !others.isEmpty else { return .nothing }
-        let allowed = others.sorted().flatMap { place in
+        for place in nodes[node].routes where routes[place].method == wanted { return .route(routes[place]) }
+        let allowed = nodes[node].routes.flatMap { place in
             routes[place].isSafe ? ["GET", "HEAD"] : [routes[place].method.name]
         }
         return .otherMethods(allowed.joined(separator: ", "))
     }
 
-    private func search(
-        _ method: HTTPMethod, _ path: [String], _ depth: Int, from node: Int,
-        _ parameters: inout [String: String], _ others: inout [Int]
-    ) -> Int? {
-        guard depth < path.count else {
-            for place in nodes[node].routes where routes[place].method == method { return place }
-            others += nodes[node].routes
-            return nil
+    private func node(of path: [String]) -> Int? {
+        var node = 0
+        for segment in path {
+            if let literal = nodes[node].literals.first(where: { $0.text == segment }) {
+                node = literal.node
+            } else if let parameter = nodes[node].parameter, !segment.isEmpty {
+                node = parameter
+            } else {
+                return nil
+            }
         }
-        let segment = path[depth]
-        for literal in nodes[node].literals where literal.text == segment {
-            return search(method, path, depth + 1, from: literal.node, &parameters, &others)
-        }
-        guard let (name, next) = nodes[node].parameter, !segment.isEmpty,
-            let place = search(method, path, depth + 1, from: next, &parameters, &others)
-        else { return nil }
-        parameters[name] = segment
-        return place
+        return node
     }
 }
