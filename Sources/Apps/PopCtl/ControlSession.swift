@@ -106,7 +106,7 @@ final class ControlSession {
         if isMore { note("there are more; --all shows them") }
     }
 
-    /// Hands over the pages of a list until it has at least `most` items or is at its end.
+    /// Hands over the pages of a list until there were `most` items or it is at its end.
     ///
     /// - Returns: whether there are more.
     func forEachPage(
@@ -118,12 +118,12 @@ final class ControlSession {
             let page = query + [("limit", String(min(left, Self.largestPage))), ("cursor", cursor)]
             let answer = try get(path, page)
             guard let items = answer["items"]?.array else { throw .unexpected("no items") }
-            use(items)
+            use(items.count > left ? Array(items.prefix(left)) : items)
             let next = answer["next_cursor"]?.string
             guard next == nil || next != cursor else { throw .unexpected("the list does not go on") }
             cursor = next
             left -= items.count
         } while cursor != nil && left > 0
-        return cursor != nil
+        return cursor != nil || left < 0
     }
 }

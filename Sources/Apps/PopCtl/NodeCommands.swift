@@ -200,10 +200,12 @@ struct ListDrains: ControlVerb {
     static let configuration = CommandConfiguration(
         verb: "drains list", abstract: "List the cluster's drains, the newest first.")
     @OptionGroup var list: ListOptions
+    @Option(help: "Only of this node.", completion: .custom(Candidates.nodes)) var node: String?
     @OptionGroup var options: ServerOptions
 
     private static let columns: [Column] = [
         .key("NODE", "node_id"), .word("STATE", "state", rank: 0), .age("STARTED", "started_at", rank: 0),
+        .age("ENDED", "ended_at", rank: 4),
         .number("DEVICES", "devices_total", rank: 2), .number("MOVED", "devices_moved", rank: 1),
         .number("CONNS LEFT", "conns_remaining", rank: 3), .number("CONNS CUT", "conns_cut", rank: 1),
         .text("ACTOR", "actor", rank: 4), .text("REASON", "reason", rank: 5),
@@ -211,7 +213,7 @@ struct ListDrains: ControlVerb {
     ]
 
     func perform(_ session: ControlSession) throws {
-        try session.list(["v1", "drains"], [], list, Self.columns)
+        try session.list(["v1", "drains"], [("node_id", node)], list, Self.columns)
     }
 }
 

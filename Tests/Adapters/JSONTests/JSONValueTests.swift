@@ -60,6 +60,21 @@ struct JSONValueTests {
                 """)
     }
 
+    @Test func documentTakenInPiecesIsTheSame() {
+        var writer = JSONWriter(isPretty: true)
+        var pieces: [[UInt8]] = []
+        writer.beginArray()
+        for number in 0..<3 {
+            writer.value([.integer(Int64(number))])
+            pieces.append(writer.takeBytes())
+        }
+        writer.endArray()
+        pieces.append(writer.takeBytes())
+        let whole = JSONValue.array((0..<3).map { [.integer(Int64($0))] }).serialised(isPretty: true)
+        #expect(pieces.flatMap { $0 } + [UInt8(ascii: "\n")] == whole)
+        #expect(pieces.allSatisfy { !$0.isEmpty })
+    }
+
     @Test func everyControlCharacterIsEscaped() {
         let text = String(String.UnicodeScalarView((0...0x7f).compactMap { Unicode.Scalar($0) }))
         let written = JSONValue.string(text).text

@@ -99,6 +99,13 @@ struct ListTests {
         #expect(run.output.contains("dev1"))
     }
 
+    @Test func limitHoldsForServersThatSayMore() throws {
+        let server = try StandIn { _ in .list(Self.device, Self.device) }
+        let run = server.run(["-o", "json", "devices", "list", "--limit", "1"])
+        #expect(run.json?.array?.count == 1)
+        #expect(run.errors.contains("--all"))
+    }
+
     @Test func listThatDoesNotGoOnIsAnError() throws {
         let server = try StandIn { _ in .list(Self.device, next: "same") }
         #expect(server.run(["conns", "list", "--all"]).code == 1)
