@@ -50,7 +50,8 @@ package protocol PostgresConnectionDelegate: AnyObject {
 /// several statements without parameters, which the protocol only allows outside a pipeline: it is sent
 /// when nothing else is in flight.
 ///
-/// Host names are resolved by libpq, blocking: a connection belongs on a thread that may wait.
+/// Host names are resolved elsewhere (``PostgresHosts``), but libpq may read files and ask GSSAPI: a connection
+/// belongs on a thread that may wait a moment.
 package final class PostgresConnection: ReadinessHandler {
     package typealias Answer = (Result<[PostgresResult], PostgresError>) -> Void
 
@@ -59,6 +60,8 @@ package final class PostgresConnection: ReadinessHandler {
 
     private let loop: EventLoop
     private let configuration: PostgresConfiguration
+    private let firstServer: Int
+    private var lookup: HostLookup?
     private var handle: OpaquePointer?
     private var registration: Registration?
     private var watchedSocket: UInt64 = 0
@@ -86,9 +89,11 @@ package final class PostgresConnection: ReadinessHandler {
     /// A bound on polls and reads of one readiness event, so that one busy server can't hold the loop.
     private static let maximumRounds = 64
 
-    package init(on loop: EventLoop, _ configuration: PostgresConfiguration) {
+    /// - Parameter firstServer: of several servers, which to try first, counted around.
+    package init(on loop: EventLoop, _ configuration: PostgresConfiguration, firstServer: Int = 0) {
         self.loop = loop
         self.configuration = configuration
+        self.firstServer = firstServer
     }
 
     deinit {
@@ -114,7 +119,28 @@ package final class PostgresConnection: ReadinessHandler {
         guard cpg_connection_string_is_valid(configuration.connectionString) else {
             return fail(PostgresError(.configuration, "the database's connection string can't be parsed"))
         }
-        handle = cpg_connect_start(configuration.connectionString, configuration.applicationName)
+        guard let hosts = PostgresHosts(connectionString: configuration.connectionString) else {
+            return startConnecting(to: nil)
+        }
+        guard !hosts.names.isEmpty else { return startConnecting(to: hosts) }
+        do {
+            lookup = try HostLookup(on: loop, hosts.names) { [weak self] addresses, failures in
+                guard let self, case .connecting = stage else { return }
+                lookup = nil
+                let resolved = hosts.resolved(addresses)
+                guard !resolved.servers.isEmpty else { return fail(PostgresError(.connection, failures)) }
+                startConnecting(to: resolved)
+            }
+        } catch {
+            fail(PostgresError(.connection, error.description))
+        }
+    }
+
+    private func startConnecting(to hosts: PostgresHosts?) {
+        let hosts = hosts?.beginning(at: firstServer)
+        handle = cpg_connect_start(
+            configuration.connectionString, configuration.applicationName, hosts?.hostList,
+            hosts?.addressList, hosts?.portList)
         guard let handle, PQstatus(handle) != CONNECTION_BAD else { return fail(lastError()) }
         let context = Unmanaged.passUnretained(self).toOpaque()
         PQsetNoticeReceiver(
@@ -398,6 +424,8 @@ package final class PostgresConnection: ReadinessHandler {
         isReady = false
         timer?.cancel()
         timer = nil
+        lookup?.cancel()
+        lookup = nil
         if let registration { loop.deregister(registration) }
         registration = nil
         if let handle { PQfinish(handle) }

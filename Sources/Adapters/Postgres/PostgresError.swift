@@ -60,6 +60,9 @@ package struct PostgresError: Error, Sendable, Hashable, CustomStringConvertible
     /// Whether the server takes no writes: it is a standby, or an operator has decided so.
     package var isReadOnly: Bool { sqlState == "25006" }
 
+    /// Whether a schema, table or column that a statement names is not there: another database than we thought.
+    package var isSchemaMissing: Bool { sqlState == "42P01" || sqlState == "3F000" || sqlState == "42703" }
+
     package var description: String {
         if let sqlState { return "\(message) (SQLSTATE \(sqlState))" }
         return message

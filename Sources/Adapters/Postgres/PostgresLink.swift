@@ -18,6 +18,9 @@ package final class PostgresLink: PostgresConnectionDelegate {
     private var connection: PostgresConnection?
     private var retry: LoopTimer?
     private var failures = 0
+    /// Where to begin among several servers: one further after each attempt that ran out of time, which the first
+    /// of them has used up, and after each server that was given up.
+    private var firstServer = 0
     private var isClosed = false
 
     private static let shortestPause = Duration.milliseconds(100)
@@ -70,6 +73,7 @@ package final class PostgresLink: PostgresConnectionDelegate {
     /// Gives up the present connection, e.g. because its session is not what it should be; a new one is made
     /// after a pause.
     package func restart() {
+        firstServer += 1
         connection?.close()
     }
 
@@ -82,7 +86,7 @@ package final class PostgresLink: PostgresConnectionDelegate {
 
     private func connect() {
         guard !isClosed else { return }
-        let next = PostgresConnection(on: loop, configuration)
+        let next = PostgresConnection(on: loop, configuration, firstServer: firstServer)
         connection = next
         next.delegate = self
         next.connect()
@@ -96,6 +100,7 @@ package final class PostgresLink: PostgresConnectionDelegate {
     package func postgresClosed(_ connection: PostgresConnection, _ error: PostgresError) {
         guard connection === self.connection else { return }
         self.connection = nil
+        if error.kind == .timeout { firstServer += 1 }
         if !isClosed {
             var random = SystemRandom()
             let doubled = Self.shortestPause * (1 << min(failures, 10))

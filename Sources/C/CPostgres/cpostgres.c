@@ -23,11 +23,14 @@ bool cpg_connection_string_is_valid(const char *connection_string) {
     return true;
 }
 
-PGconn *cpg_connect_start(const char *connection_string, const char *application_name) {
+PGconn *cpg_connect_start(const char *connection_string, const char *application_name, const char *hosts,
+                          const char *addresses, const char *ports) {
     // What stands before `dbname` is a default that the connection string may change; what stands
-    // after it holds. A server that vanished is noticed by keepalives within half a minute.
+    // after it holds, unless it is NULL. A server that vanished is noticed by keepalives within half a minute.
     const char *keywords[] = {"keepalives_idle", "keepalives_interval", "keepalives_count",
-                              "tcp_user_timeout", "dbname", "application_name", "client_encoding", NULL};
-    const char *values[] = {"10", "5", "3", "20000", connection_string, application_name, "UTF8", NULL};
+                              "tcp_user_timeout", "dbname", "application_name", "client_encoding",
+                              "host", "hostaddr", "port", NULL};
+    const char *values[] = {"10", "5", "3", "20000", connection_string, application_name, "UTF8",
+                            hosts, addresses, ports, NULL};
     return PQconnectStartParams(keywords, values, 1);
 }

@@ -31,6 +31,11 @@ final class StoreReader {
         for link in links { link.close() }
     }
 
+    /// Connects anew, to whatever server is the right one now.
+    func restart() {
+        for link in links { link.restart() }
+    }
+
     func answer(_ query: StoreQuery, _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void) {
         guard let link = links.filter(\.isReady).min(by: { $0.inFlightCount < $1.inFlightCount }) else {
             return done(.failure(.unavailable(lastFailure)))

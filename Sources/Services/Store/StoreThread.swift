@@ -82,6 +82,7 @@ final class StoreThread {
         healthTimer = loop.makeTimer { [weak self] in self?.tellHealth() }
         writer.committed = { replies.send(.durable($0)) }
         writer.learned = { replies.send(.learned($0)) }
+        writer.leftServer = { [reader] in reader.restart() }
         writer.changed = { [weak self] in self?.healthChanged() }
         try loop.attach(commands) { [weak self] command in self?.handle(command) }
         writer.open()

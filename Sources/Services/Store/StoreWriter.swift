@@ -16,6 +16,8 @@ final class StoreWriter {
     var committed: (([UInt64]) -> Void)?
     /// Called with what the database told of devices whose sessions started, before their acknowledgement.
     var learned: (([DeviceFirstSeen]) -> Void)?
+    /// Called when the server turned out to be one that takes no writes.
+    var leftServer: (() -> Void)?
     /// Called when connection or counts have changed enough to tell.
     var changed: (() -> Void)?
 
@@ -37,6 +39,7 @@ final class StoreWriter {
     private var upkeepTimer: LoopTimer?
     private var migration: MigrationRun?
     private var consecutiveFailures = 0
+    private var refusedInARow = 0
     /// Why the last batch was not written; nil when it was.
     private var batchFailure: PostgresError?
     private var stopped: (() -> Void)?
@@ -65,6 +68,9 @@ final class StoreWriter {
     private static let upkeepInterval = Duration.seconds(3_600)
     /// A node that is restarted often drops what has expired, too, once its start is over.
     private static let firstUpkeepDelay = Duration.seconds(60)
+    /// More refusals in a row than this are the schema's fault and not the events': the rest goes slowly, so that
+    /// somebody can mend it before everything is set aside.
+    private static let refusalsOfEvents = 100
     private static let shortestPause = Duration.milliseconds(100)
     private static let longestPause = Duration.seconds(5)
 
@@ -324,6 +330,7 @@ final class StoreWriter {
         consecutiveFailures = 0
         counts.batches.note(.committed)
         for event in batch.events { counts.written.note(event.kind) }
+        refusedInARow = 0
         batchFailure = nil
         batchEvents = min(batchEvents * 2, Self.maximumBatchEvents)
         health.writtenEvents &+= UInt64(batch.events.count)
@@ -341,8 +348,8 @@ final class StoreWriter {
             // A lost connection brings its own pause; anything else would come back at once.
             if link.isReady {
                 log.error("a batch could not be written", metadata: ["error": "\(error)"])
+                react(to: error)
                 fail(error.description)
-                leaveReadOnlyServer(error)
             }
             return
         }
@@ -354,6 +361,8 @@ final class StoreWriter {
         counts.refused.note(event.kind)
         backlog.setAside(reason: error.description, now: loop.now)
         health.refusedEvents &+= 1
+        refusedInARow += 1
+        if refusedInARow > Self.refusalsOfEvents { pauseTimer?.arm(at: loop.now + Self.longestPause) }
         log.error(
             "the database refuses an event: it is set aside",
             metadata: ["error": "\(error)", "event": "\(event.name)"])
@@ -367,8 +376,14 @@ final class StoreWriter {
     }
 
     /// After a failover the server we are connected to may be a standby: a new connection finds the other one.
-    private func leaveReadOnlyServer(_ error: PostgresError) {
-        if error.isReadOnly { link.restart() }
+    /// And a database that was replaced by an empty one is made ready anew.
+    private func react(to error: PostgresError) {
+        if error.isReadOnly {
+            link.restart()
+            leftServer?()
+        } else if error.isSchemaMissing, phase == .writing {
+            phase = .waiting
+        }
     }
 
     // MARK: To disk
@@ -418,8 +433,12 @@ final class StoreWriter {
             case .success(let results): renewedLease(results.first?.rows.first)
             case .failure(let error):
                 guard link.isReady else { return }
-                noteHealth(isConnected: false, failure: error.description)
-                leaveReadOnlyServer(error)
+                react(to: error)
+                if phase == .writing {
+                    noteHealth(isConnected: false, failure: error.description)
+                } else {
+                    fail(error.description)
+                }
             }
         }
     }

@@ -163,6 +163,19 @@ import Testing
         #expect(try sql.scalar("SELECT count(*) FROM pop.device_sessions") == "9")
     }
 
+    @Test mutating func aSchemaThatRefusesEverythingCanBeMendedBeforeAllIsSetAside() throws {
+        let store = try StoreHarness(TemporaryPostgres.makeDatabase(), outbox: directory)
+        #expect(store.pump { store.client.health.isConnected })
+        let sql = try BlockingConnection(store.databaseURL)
+        try sql.query("ALTER TABLE pop.devices ADD CONSTRAINT mistaken CHECK (device_id !~ '^d')")
+        for number in 0..<150 { #expect(store.start(try records.session("d\(number)"))) }
+        #expect(store.pump { store.client.health.refusedEvents == 101 })
+        try sql.query("ALTER TABLE pop.devices DROP CONSTRAINT mistaken")
+        #expect(store.pump { store.client.health.waitingEvents == 0 })
+        #expect(store.client.health.refusedEvents == 101)
+        #expect(try sql.scalar("SELECT count(*) FROM pop.device_sessions") == "49")
+    }
+
     @Test mutating func aDiskThatFailsIsToldAndNobodyWaitsForIt() throws {
         // There can be no file below a file.
         try Files.write([], to: directory.path + "/file")
@@ -197,6 +210,52 @@ import Testing
         let sql = try BlockingConnection(cluster.connectionString)
         #expect(try endReasons(sql) == ["goodbye": told.count])
         #expect(try sql.scalar("SELECT count(*) FROM pop.conns") == String(told.count))
+    }
+
+    @Test mutating func afterAFailoverTheOtherServerIsFound() throws {
+        let (first, second) = (try TemporaryCluster(), try TemporaryCluster())
+        func readOnly(_ cluster: TemporaryCluster, _ isOn: Bool) throws {
+            let sql = try BlockingConnection(cluster.connectionString)
+            try sql.run(script: "ALTER SYSTEM SET default_transaction_read_only = \(isOn ? "on" : "off")")
+            try sql.query("SELECT pg_reload_conf()")
+            // The server tells its sessions in its own time; new ones have it when this one has.
+            let wanted = isOn ? "on" : "off"
+            for _ in 0..<1_000 where try sql.scalar("SHOW default_transaction_read_only") != wanted {}
+        }
+        func count(_ cluster: TemporaryCluster) throws -> String? {
+            try BlockingConnection(cluster.connectionString).scalar(
+                "SELECT count(*) FROM pop.device_sessions WHERE device_id LIKE 'd%'")
+        }
+        try readOnly(second, true)
+        let store = try StoreHarness(
+            Self.several([first.connectionString, second.connectionString]), outbox: directory)
+        #expect(store.start(try records.session("d1")))
+        #expect(store.waitForWritten(1))
+        #expect(try count(first) == "1")
+        // The roles change without a connection lost: the old primary refuses, and is left.
+        try readOnly(second, false)
+        try readOnly(first, true)
+        #expect(store.start(try records.session("d2")))
+        #expect(store.pump { store.client.health.isConnected && store.client.health.waitingEvents == 0 })
+        #expect(try count(second) == "1")
+        #expect(try count(first) == "1")
+        // And now by the end of a server.
+        try readOnly(first, false)
+        second.stop()
+        #expect(store.start(try records.session("d3")))
+        #expect(store.pump { store.client.health.isConnected && store.client.health.waitingEvents == 0 })
+        #expect(try count(first) == "2")
+    }
+
+    /// One connection string for several servers, of which the one that takes writes is wanted.
+    private static func several(_ strings: [String]) -> String {
+        func value(_ key: String, _ string: String) -> String {
+            string.split(separator: " ").first { $0.hasPrefix("\(key)=") }
+                .map { $0.dropFirst(key.count + 1).filter { $0 != "'" } } ?? ""
+        }
+        let hosts = strings.map { value("host", $0) }.joined(separator: ",")
+        let ports = strings.map { value("port", $0) }.joined(separator: ",")
+        return "host='\(hosts)' port=\(ports) user=pop dbname=pop target_session_attrs=read-write"
     }
 
     private func name(_ sql: BlockingConnection) throws -> String {

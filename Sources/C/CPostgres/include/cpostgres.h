@@ -25,5 +25,7 @@ uint64_t cpg_socket_identity(int fd);
 /// password and all.
 bool cpg_connection_string_is_valid(const char *connection_string);
 
-/// PQconnectStartParams with `connection_string` expanded and then the settings of this program over it.
-PGconn *cpg_connect_start(const char *connection_string, const char *application_name);
+/// PQconnectStartParams with `connection_string` expanded and then the settings of this program over it; NULL
+/// lists leave the string's own.
+PGconn *cpg_connect_start(const char *connection_string, const char *application_name, const char *hosts,
+                          const char *addresses, const char *ports);
