@@ -178,7 +178,9 @@ package final class EventLoop {
 
     /// Handles events until `stop()`; a `stop()` before it makes it return at once.
     package func run() {
+        // What went before, such as the start of a program, is no delay of the loop's.
         isInTurn = false
+        now = max(now, SystemClock.now)
         while !isStopping {
             runOnce()
         }

@@ -58,6 +58,18 @@ import Testing
         #expect(loop.statistics.lag.sum == UInt64((loop.now - previous).nanoseconds))
     }
 
+    @Test func `what passes before a loop runs is neither a turn nor lag`() throws {
+        let loop = try EventLoop()
+        let timer = loop.makeTimer { loop.stop() }
+        timer.arm(at: loop.now + .milliseconds(1))
+        stayBusy(until: loop.now + .milliseconds(20))
+        let start = SystemClock.now
+        loop.run()
+        #expect(loop.statistics.lag.count == 1)
+        #expect(loop.statistics.lag.sum <= UInt64((loop.now - start).nanoseconds))
+        #expect(loop.statistics.turns.count == 0)
+    }
+
     @Test func `armed timers and watched descriptors are counted`() throws {
         let loop = try EventLoop()
         let timers = (1...3).map { _ in loop.makeTimer {} }
