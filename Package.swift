@@ -290,7 +290,12 @@ let package = Package(
             ],
             packages: [logging]),
         tests(
-            "Apps", "PopNodeTests", uses: ["Domain", "EventLoop", "Observability", "JSON", "PopNode"],
+            "Apps", "PopNodeTests",
+            uses: [
+                "Domain", "EventLoop", "Observability", "JSON", "DeviceProtocol", "Fleet", "DevicePlane",
+                "Store",
+                "PopNode", "DevicePlaneKit",
+            ],
             packages: [logging]),
         tests(
             "Apps", "PopDeviceTests",

@@ -85,6 +85,7 @@ package final class AdminAuthenticator {
     /// From where the bootstrap token was shown with success, the last few.
     private var homes: [FailureLimiter.Origin] = []
     private var tokens: [[UInt8]: Token] = [:]
+    private var hashes: [TokenID: [UInt8]] = [:]
     private var uses: [TokenID: WallTime] = [:]
     private var limiter: FailureLimiter
 
@@ -134,19 +135,26 @@ package final class AdminAuthenticator {
 
     /// Replaces the copy by what the database has.
     func load(_ keys: [AdminTokenKey]) {
-        var loaded = tokens.filter { $0.key == bootstrap }
-        for key in keys where key.sha256 != bootstrap { loaded[key.sha256] = Token(key) }
-        tokens = loaded
+        tokens = tokens.filter { $0.key == bootstrap }
+        hashes = [:]
+        for key in keys { insert(key) }
     }
 
     func insert(_ key: AdminTokenKey) {
-        guard key.sha256 != bootstrap else { return }
-        tokens[key.sha256] = Token(key)
+        guard key.sha256 != bootstrap, let token = Token(key) else { return }
+        tokens[key.sha256] = token
+        hashes[key.tokenID] = key.sha256
     }
 
     func remove(_ id: TokenID) {
-        tokens = tokens.filter { $0.value.principal.tokenID != id }
+        if let sha256 = hashes.removeValue(forKey: id) { tokens[sha256] = nil }
         uses[id] = nil
+    }
+
+    /// Whether a token that was shown before would still let its holder in.
+    func isGood(_ id: TokenID, at wall: WallTime) -> Bool {
+        guard let token = hashes[id].flatMap({ tokens[$0] }) else { return false }
+        return !token.hasExpired(at: wall)
     }
 
     // MARK: Use

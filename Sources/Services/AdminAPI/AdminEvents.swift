@@ -28,15 +28,17 @@ package final class AdminEvents {
         let responder: HTTPResponder
         let kinds: AdminEventKinds
         let address: SocketAddress
+        let isWelcome: () -> Bool
         var position: UInt64
 
         init(
             _ responder: HTTPResponder, _ kinds: AdminEventKinds, _ address: SocketAddress,
-            at position: UInt64
+            at position: UInt64, isWelcome: @escaping () -> Bool
         ) {
             self.responder = responder
             self.kinds = kinds
             self.address = address
+            self.isWelcome = isWelcome
             self.position = position
         }
     }
@@ -202,12 +204,14 @@ package final class AdminEvents {
     }
 
     /// Sends events from now on, or from behind the one with the id `lastEventID`; the head has been sent.
+    ///
+    /// - Parameter isWelcome: whether the reader's token is still good.
     func add(
         _ responder: HTTPResponder, _ kinds: AdminEventKinds, from address: SocketAddress,
-        lastEventID: String?
+        lastEventID: String?, isWelcome: @escaping () -> Bool
     ) {
         let resumption = log.resume(after: lastEventID)
-        let reader = Reader(responder, kinds, address, at: resumption.position)
+        let reader = Reader(responder, kinds, address, at: resumption.position, isWelcome: isWelcome)
         let key = ObjectIdentifier(reader)
         readers[key] = reader
         responder.onCancel = { [weak self] in self?.readers[key] = nil }
@@ -239,7 +243,16 @@ package final class AdminEvents {
         reader.responder.end()
     }
 
+    /// Ends the streams of those whose token has expired or is revoked; asking again, they learn why.
+    func review() {
+        for (key, reader) in readers where !reader.isWelcome() {
+            readers[key] = nil
+            reader.responder.end()
+        }
+    }
+
     private func beat() {
+        review()
         guard !readers.isEmpty else { return }
         heartbeatTimer?.arm(at: loop.now + Self.heartbeatInterval)
         for reader in Array(readers.values) where reader.responder.bufferedBytes == 0 {

@@ -236,7 +236,7 @@ paths:
         or another one gave the id) or `unknown` (no id at all); then comes all that is kept. Without
         `Last-Event-ID` the stream begins with the next event.
 
-        Comments come every 15 seconds. A reader that is so slow that the next event for it is no longer kept gets
+        The stream ends with its token. Comments come every 15 seconds. A reader that is so slow that the next event for it is no longer kept gets
         the event `evicted` as its last one.
       security:
         - bearer: [read]

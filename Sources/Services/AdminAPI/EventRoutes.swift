@@ -1,3 +1,4 @@
+internal import EventLoop
 internal import HTTP1
 internal import HTTPServer
 
@@ -18,8 +19,12 @@ extension AdminAPI {
         let stream = call.stream(media: AdminRoute.Media.events.rawValue)
         // HEAD has had all there is.
         guard call.request.method != .head else { return stream.end() }
+        let tokenID = call.principal?.tokenID
         events.add(
-            stream, kinds, from: call.request.peerAddress, lastEventID: call.request.fields["last-event-id"])
+            stream, kinds, from: call.request.peerAddress, lastEventID: call.request.fields["last-event-id"]
+        ) { [authenticator] in
+            tokenID.map { authenticator.isGood($0, at: SystemClock.wall) } ?? true
+        }
     }
 
     private func eventKinds(_ call: AdminCall) -> AdminEventKinds {

@@ -102,6 +102,7 @@ extension AdminAPI {
         ask(.deleteAdminToken(id), call) { [unowned self] answer throws(AdminProblem) in
             guard case .changed(let isChanged) = answer else { throw self.unexpectedAnswer }
             self.authenticator.remove(id)
+            self.events.review()
             self.tokensChangedHere()
             guard isChanged else { throw .tokenNotFound }
             call.answerNothing()
@@ -133,6 +134,7 @@ extension AdminAPI {
             guard case .success(.adminTokenBook(let book)) = result else { return }
             tokenCopy.revision = book.revision
             authenticator.load(book.keys)
+            events.review()
         }
     }
 

@@ -22,6 +22,19 @@ struct AdminEventTests {
         bench.api.events.sessionStarted(session) { _ in false }
     }
 
+    @Test func theStreamEndsWithItsToken() throws {
+        let bench = try AdminBench()
+        let stream = try open(bench)
+        bench.load([storedToken("read"), storedToken("operate")])
+        bench.api.events.nodeStateChanged(.cordoned)
+        #expect(bench.run { stream.events.count == 1 })
+        #expect(!stream.hasEnded)
+        // Revoked at another node.
+        bench.load([storedToken("operate")])
+        #expect(bench.run { stream.hasEnded })
+        #expect(try bench.get("/v1/events").status == 401)
+    }
+
     @Test func eventsAreToldAsTheyHappen() throws {
         let bench = try AdminBench()
         start(bench, liveSession(9, device: "before"))
