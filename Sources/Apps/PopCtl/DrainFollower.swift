@@ -133,7 +133,7 @@ struct DrainProgress {
     /// A bar with figures, and below it what stands in the way.
     func drawing(width: Int, now: WallTime, trouble: String?) -> [String] {
         let total = count("devices_total")
-        let moved = min(count("devices_moved"), total)
+        let moved = max(0, min(count("devices_moved"), total))
         let share = total > 0 ? Double(moved) / Double(total) : 1
         var figures = "\(Cell.fixed(share * 100, 0))%  \(moved)/\(total) devices"
         figures += "  \(count("conns_remaining")) conns left"

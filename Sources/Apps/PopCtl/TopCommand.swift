@@ -209,7 +209,9 @@ private final class TopScreen {
     }
 
     private var summary: String {
-        func sum(_ member: String) -> Int64 { nodes.items.reduce(0) { $0 + ($1[member]?.integer ?? 0) } }
+        func sum(_ member: String) -> String {
+            Cell.fixed(nodes.items.reduce(0) { $0 + ($1[member]?.number ?? 0) }, 0)
+        }
         let inactive = nodes.items.count { $0["state"]?.string != "active" }
         var text = "\(nodes.items.count) nodes" + (inactive > 0 ? " (\(inactive) not active)" : "")
         text += "  \(sum("devices_online")) devices  \(sum("conns_active")) conns"

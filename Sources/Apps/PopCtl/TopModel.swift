@@ -63,8 +63,8 @@ struct TopModel {
 
     private struct Sample {
         let incarnation: String
-        let sent: Int64
-        let received: Int64
+        let sent: Double
+        let received: Double
     }
 
     let view: TopView
@@ -84,8 +84,8 @@ struct TopModel {
         self.items = items.map { item in
             let key = item[view.key]?.string ?? ""
             let sample = Sample(
-                incarnation: item[view.incarnation]?.string ?? "", sent: item["bytes_sent"]?.integer ?? 0,
-                received: item["bytes_received"]?.integer ?? 0)
+                incarnation: item[view.incarnation]?.string ?? "", sent: item["bytes_sent"]?.number ?? 0,
+                received: item["bytes_received"]?.number ?? 0)
             samples[key] = sample
             let rates = seconds.map { Self.rates(since: before[key], sample, seconds: $0) }
             let members = [
@@ -105,8 +105,7 @@ struct TopModel {
         var base = Sample(incarnation: "", sent: 0, received: 0)
         if let before, before.incarnation == now.incarnation { base = before }
         return (
-            Double(max(0, now.sent - base.sent)) / seconds,
-            Double(max(0, now.received - base.received)) / seconds
+            max(0, now.sent - base.sent) / seconds, max(0, now.received - base.received) / seconds
         )
     }
 

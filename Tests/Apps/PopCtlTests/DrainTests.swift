@@ -111,6 +111,19 @@ struct DrainTests {
         #expect(drawing.count < columns)
     }
 
+    @Test(arguments: [Int64.min, .max])
+    func noNumberOfAServerIsTooMuch(number: Int64) throws {
+        let server = try StandIn { _, before in
+            Canned(json: [
+                "state": before == 0 ? "handover" : "drained", "devices_total": 1,
+                "devices_moved": .integer(number), "conns_remaining": .integer(number),
+                "conns_cut": .integer(number), "eta_seconds": .integer(number),
+                "deadline_at": "0000-01-01T00:00:00Z",
+            ])
+        }
+        #expect(server.run(["nodes", "drain", "a", "--wait"], console: TestConsole(columns: 80)).code == 0)
+    }
+
     @Test func outageInTheMiddleIsToldAndEndured() throws {
         let server = try StandIn { _, before in
             switch before {

@@ -97,6 +97,29 @@ struct TopTests {
         #expect(console.watches == 0)
     }
 
+    @Test(arguments: [Int64.min, .max])
+    func noNumberOfAServerIsTooMuch(number: Int64) throws {
+        let odd = JSONValue.integer(number)
+        let answer: @Sendable (Asked, Int) -> Canned = { _, before in
+            let value: JSONValue = before % 2 == 0 ? odd : 1
+            let item: JSONValue = [
+                "node_id": "a", "device_id": "a", "conn_id": "a", "bytes_sent": value, "bytes_received": odd,
+                "devices_online": odd, "conns_active": odd, "idle_seconds": odd, "cpu_utilization": odd,
+                "session_id": "s",
+            ]
+            return .list(item, item)
+        }
+        let server = try StandIn(answer: answer)
+        for view in ["nodes", "devices", "conns"] {
+            #expect(server.run(["top", view, "--once", "--interval", "1s"]).code == 0)
+            #expect(server.run([view, "list"]).code == 0)
+            let run = try live(["top", view], answer: answer) { _, _, _, happening in
+                happening.send(.interrupted)
+            }
+            #expect(run.code == 0)
+        }
+    }
+
     // MARK: Live
 
     /// Runs it on a terminal; `react` is given each drawing, as lines without attributes, and its number.
