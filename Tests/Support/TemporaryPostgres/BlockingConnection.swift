@@ -12,7 +12,11 @@ package final class BlockingConnection: PostgresConnectionDelegate {
     package init(_ connectionString: String) throws {
         loop = try EventLoop()
         connection = PostgresConnection(
-            on: loop, PostgresConfiguration(connectionString: connectionString))
+            on: loop,
+            // A busy machine takes its time, and one answer that is given up would fail every later test.
+            PostgresConfiguration(
+                connectionString: connectionString, connectTimeout: .seconds(60), statementTimeout: nil,
+                answerTimeout: nil))
         connection.delegate = self
         connection.connect()
         while !connection.isReady {
