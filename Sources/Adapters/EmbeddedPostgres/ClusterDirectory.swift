@@ -39,6 +39,8 @@ struct ClusterDirectory {
     }
 
     func unlock() {
+        // A child that another thread has forked holds the descriptor, too, until it runs its program.
+        flock(lock, LOCK_UN)
         close(lock)
     }
 

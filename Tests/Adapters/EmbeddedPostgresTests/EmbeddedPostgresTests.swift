@@ -19,6 +19,21 @@ import Testing
         #expect(try connection.scalar("SELECT value FROM kept") == "42")
     }
 
+    @Test func theDirectoryIsFreeAfterAStopWhoeverHoldsACopyOfItsLock() throws {
+        let cluster = try TemporaryCluster()
+        // What a child has between fork and exec.
+        let copies = (0..<1_024).filter { descriptor in
+            var path = [CChar](repeating: 0, count: 256)
+            let length = readlink("/proc/self/fd/\(descriptor)", &path, path.count)
+            let octets = path.prefix(max(0, length)).map { UInt8(bitPattern: $0) }
+            return String(decoding: octets, as: UTF8.self) == cluster.directory + "/postgres.lock"
+        }.map { dup(Int32($0)) }
+        defer { for copy in copies { close(copy) } }
+        #expect(copies.count == 1)
+        cluster.stop()
+        try cluster.start()
+    }
+
     @Test func aSecondUseOfTheSameDirectoryIsRefused() throws {
         let cluster = try TemporaryCluster()
         #expect(throws: EmbeddedPostgresError.directoryInUse(cluster.directory)) {
