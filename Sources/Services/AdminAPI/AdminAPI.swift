@@ -128,8 +128,12 @@ package final class AdminAPI: HTTPHandler {
         case .principal(let principal):
             call.principal = principal
             guard principal.scope >= scope else { throw .forbidden(scope) }
-        case .unknown: throw .badToken
-        case .heldUp(let wait): throw .tooManyFailures(wait)
+        case .unknown:
+            figures.unknownTokens += 1
+            throw .badToken
+        case .heldUp(let wait):
+            figures.heldUpTokens += 1
+            throw .tooManyFailures(wait)
         }
     }
 
@@ -138,17 +142,21 @@ package final class AdminAPI: HTTPHandler {
         guard Self.accepts(route.media.rawValue, request.fields) else { throw .notAcceptable }
     }
 
-    /// Whether one of the ranges of Accept covers a media type (RFC 9110 section 12.5.1).
+    /// Whether Accept covers a media type (RFC 9110 section 12.5.1): of the ranges that fit, the closest counts.
     static func accepts(_ media: String, _ fields: HTTPFields) -> Bool {
         guard fields.contains("accept") else { return true }
-        let kind = media.prefix { $0 != "/" } + "/*"
-        return fields.list("accept").contains { range in
+        let names = ["*/*", media.prefix { $0 != "/" } + "/*", media]
+        var closest = -1
+        var isWanted = false
+        for range in fields.list("accept") {
             let parts = range.split(separator: ";").map { $0.filter { !$0.isWhitespace }.lowercased() }
-            guard let name = parts.first, name == "*/*" || name == kind || name == media else { return false }
+            guard let name = parts.first, let closeness = names.firstIndex(of: name), closeness > closest
+            else { continue }
+            closest = closeness
             let quality = parts.dropFirst().first { $0.hasPrefix("q=") }
-            guard let quality else { return true }
-            return Double(quality.dropFirst(2)) != 0
+            isWanted = quality.map { Double($0.dropFirst(2)) != 0 } ?? true
         }
+        return isWanted
     }
 
     private func read(_ call: AdminCall, _ route: AdminRoute) throws(AdminProblem) {

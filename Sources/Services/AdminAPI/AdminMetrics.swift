@@ -4,6 +4,10 @@ package import Observability
 
 /// What the admin API counts.
 struct AdminFigures {
+    var unknownTokens: UInt64 = 0
+    /// After too many unknown ones from the same address.
+    var heldUpTokens: UInt64 = 0
+
     private struct Kind: Hashable {
         let method: String
         let statusClass: UInt16
@@ -80,6 +84,9 @@ struct AdminFigures {
         page.histograms(
             "pop_admin_request_seconds", "Time from a request of the admin API to its answer", by: "route",
             durations.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
+        page.counters(
+            "pop_admin_tokens_refused_total", "Requests with a token that let nobody in", by: "cause",
+            [("unknown", unknownTokens), ("held_up", heldUpTokens)])
     }
 }
 

@@ -134,6 +134,13 @@ import Testing
         try fixture.wait("the session has ended as drained") {
             try fixture.endReason(device: "d1", session: session) == "drained"
         }
+        try fixture.wait("the drain is on record") {
+            let drain = try fixture.get("/v1/drains").items.first
+            return drain?["state"] as? String == "drained" && drain?["ended_at"] is String
+                && drain?["conns_cut"] as? Int == 1 && drain?["devices_total"] as? Int == 1
+        }
+        let preview = try fixture.call("POST", "/v1/nodes/self/drain/preview")
+        #expect(preview.object["devices_total"] as? Int == 0)
     }
 
     @Test func aStoppedNodeSaysSoInItsSessionsAndExitsWithZero() throws {

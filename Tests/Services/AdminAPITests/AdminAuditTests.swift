@@ -1,3 +1,4 @@
+import AdminAPI
 import Domain
 import Fleet
 import HTTP1
@@ -55,6 +56,21 @@ struct AdminAuditTests {
             #expect(line.actor.isEmpty != isKnown, "\(status)")
         }
         #expect(bench.backend.audit.count == calls.count)
+    }
+
+    @Test func everyUnsafeOperationIsRefusedAndRecordedWithoutAToken() throws {
+        for route in bench.api.routes where route.method.isUnsafe {
+            let path = route.path.split(separator: "/").map { $0.hasPrefix("{") ? "x" : String($0) }
+            let target = "/" + path.joined(separator: "/")
+            for (token, status) in [(nil, 401), ("read-token", 403)] {
+                let answer = try bench.send(route.method, target, token: token)
+                #expect(Int(answer.status) == status, "\(route.method) \(route.path)")
+                let line = try #require(bench.backend.audit.last)
+                #expect(line.method == route.method.name && line.path == target && line.status == status)
+                #expect(line.actor == (token == nil ? "" : "read"))
+            }
+        }
+        #expect(bench.backend.questions.isEmpty)
     }
 
     @Test func whatTheServerRefusesByItselfLeavesALineAndHasAnId() throws {

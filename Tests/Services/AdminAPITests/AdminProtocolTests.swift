@@ -155,10 +155,14 @@ struct AdminProtocolTests {
 
     @Test func acceptIsHonoured() throws {
         let bench = try AdminBench()
-        for accept in ["application/json", "*/*", "text/html, application/*;q=0.5", "APPLICATION/JSON"] {
+        let taken = [
+            "application/json", "*/*", "text/html, application/*;q=0.5", "APPLICATION/JSON",
+            "*/*;q=0, application/json",
+        ]
+        for accept in taken {
             #expect(try bench.get("/v1/conns", fields: ["Accept": accept]).status == 200)
         }
-        for accept in ["text/html", "application/json;q=0", "image/*"] {
+        for accept in ["text/html", "application/json;q=0", "image/*", "application/json;q=0, */*"] {
             let answer = try bench.get("/v1/conns", fields: ["Accept": accept])
             #expect(answer.status == 406)
             #expect(answer.code == "not_acceptable")
