@@ -136,8 +136,9 @@ package struct Fleet: ~Copyable {
 
     /// Puts a session where it belongs in the order of selection, after anything that may have moved it.
     mutating func rank(_ id: SessionID) {
-        recount(id)
-        guard let session = sessions[id], session.takesConns else {
+        let session = sessions[id]
+        if let session { recount(session) }
+        guard let session, session.takesConns else {
             candidates.remove(id)
             return
         }

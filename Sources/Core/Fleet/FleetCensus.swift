@@ -47,15 +47,14 @@ extension Fleet {
     package var openingConnCount: Int { conns.count - openConnCount }
 
     /// Counts the session as what it is now.
-    mutating func recount(_ id: SessionID) {
-        guard let session = sessions[id] else { return }
+    mutating func recount(_ session: DeviceSession) {
         var entry: FleetCensus.Entry?
         if session.ending == nil {
             entry = FleetCensus.Entry(health: session.health, capacity: session.registration.capacity)
         }
         guard entry != session.counted else { return }
         census.replace(session.counted, with: entry)
-        sessions[id]?.counted = entry
+        sessions[session.id]?.counted = entry
     }
 
     var selectionFailure: SelectionFailure {

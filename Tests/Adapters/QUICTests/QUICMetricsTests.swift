@@ -25,12 +25,11 @@ import Testing
     @Test func resetsAreCountedByTheCodesThatAreKnown() throws {
         let pair = try Pair(server: { $0.countedCodes = [0x200, 0x201] })
         let (client, server) = try pair.connected()
-        for code: UInt64 in [0x201, 0x666, 0x777] {
-            let flow = try #require(client.open())
-            flow.stream.write([1])
-            flow.stream.reset(code: code)
-        }
-        #expect(pair.run { server.flows.count { !$0.resets.isEmpty } == 3 })
+        let flows = try (0..<3).map { _ in try #require(client.open()) }
+        for flow in flows { flow.stream.write([1]) }
+        try #require(pair.run { server.flows.count == 3 })
+        for (flow, code) in zip(flows, [0x201, 0x666, 0x777] as [UInt64]) { flow.stream.reset(code: code) }
+        try #require(pair.run { server.flows.count { !$0.resets.isEmpty } == 3 })
         #expect(pair.server.metrics.resetsReceived.known == [0x201: 1])
         #expect(pair.server.metrics.resetsReceived.other == 2)
         server.flows[0].stream.reset(code: 0x200)
