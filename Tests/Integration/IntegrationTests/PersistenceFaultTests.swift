@@ -49,9 +49,64 @@ import Testing
         #expect(fixture.node?.stop() == 0)
         try churn.compare(with: BlockingConnection(cluster.connectionString), kills: kills)
     }
+
+    @Test func aNodeThatStartsWithoutItsDatabaseLetsInWhomItKnows() throws {
+        let cluster = try TemporaryCluster()
+        let fixture = try Fixture(settings: [
+            "database": ["url": cluster.connectionString],
+            "device": ["auth": "token", "tls": ["enabled": false]],
+        ])
+        func token(_ device: String) throws -> String {
+            let answer = try fixture.call("POST", "/v1/devices/\(device)/token")
+            return try #require(answer.object["token"] as? String)
+        }
+        let (known, revoked, stranger) = (try token("known"), try token("revoked"), try token("stranger"))
+        for token in [known, revoked] { #expect(try fixture.askToUpgrade(token).hasPrefix("HTTP/1.1 101 ")) }
+        #expect(try fixture.call("DELETE", "/v1/devices/revoked/token").status == 204)
+        _ = fixture.node?.stop()
+        cluster.stop()
+        try fixture.startNode()
+        #expect(try fixture.check("database")["ok"] as? Bool == false)
+        #expect(try fixture.check("outbox")["ok"] as? Bool == true)
+        #expect(try fixture.askToUpgrade(known).hasPrefix("HTTP/1.1 101 "))
+        for token in [stranger, revoked, "nonsense"] {
+            let answer = try fixture.askToUpgrade(token)
+            #expect(answer.hasPrefix("HTTP/1.1 503 "))
+            #expect(answer.contains("Retry-After: "))
+        }
+        try cluster.start()
+        try fixture.waitUntilWritten()
+        #expect(try fixture.askToUpgrade(stranger).hasPrefix("HTTP/1.1 101 "))
+        #expect(try fixture.askToUpgrade(revoked).hasPrefix("HTTP/1.1 401 "))
+    }
 }
 
 extension Fixture {
+    /// The head of the answer to a device that shows `token`.
+    fileprivate func askToUpgrade(_ token: String) throws -> String {
+        let socket = try TestSocket(port: wssPort)
+        try socket.write(
+            """
+            GET /v1/control HTTP/1.1\r
+            Host: localhost\r
+            Connection: Upgrade\r
+            Upgrade: websocket\r
+            Sec-WebSocket-Version: 13\r
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r
+            Sec-WebSocket-Protocol: pop.control.v1\r
+            Authorization: Bearer \(token)\r
+            \r
+
+            """)
+        var head = ""
+        while !head.contains("\r\n\r\n") {
+            let bytes = try socket.read()
+            if bytes.isEmpty { break }
+            head += String(decoding: bytes, as: UTF8.self)
+        }
+        return head
+    }
+
     fileprivate func check(_ name: String) throws -> [String: Any] {
         let checks = try get("/readyz?verbose").object["checks"] as? [[String: Any]] ?? []
         return checks.first { $0["name"] as? String == name } ?? [:]

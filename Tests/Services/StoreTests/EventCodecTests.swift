@@ -46,6 +46,14 @@ import Testing
         #expect(throws: UnreadableEvent.truncated) { try EventCodec.decode([]) }
     }
 
+    /// What earlier versions have put on disks must be read for ever.
+    @Test(arguments: EventImages.all) func whatIsOnDisksIsStillRead(_ image: EventImages) throws {
+        let bytes = try #require(Hexadecimal.decode(image.hexadecimal))
+        let event = try EventCodec.decode(bytes)
+        #expect("\(event)".contains(image.holds))
+        #expect(EventCodec.encode(event) == bytes)
+    }
+
     @Test func aLifeComesBackAsItWas() throws {
         var random = SystemRandom()
         let life = NodeLife(id: try named("node-1.eu:a"), incarnation: SessionID(using: &random))
