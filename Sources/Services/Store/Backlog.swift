@@ -21,6 +21,8 @@ final class Backlog {
     private var returned = Deque<WriteBatch>()
     /// Since when the oldest event waits that was taken from memory and is nowhere else.
     private var takenSince: Instant?
+    /// Whether somebody waits for one of those.
+    private var takenHasStarts = false
     /// Since when the oldest event on disk that can be taken waits.
     private var diskSince: Instant?
 
@@ -82,6 +84,7 @@ final class Backlog {
             if !hasMoreOnDisk { diskSince = nil }
         } else if !queue.isEmpty {
             takenSince = queue.oldest
+            takenHasStarts = queue.oldestStart != nil
             inFlight = WriteBatch(events: queue.take(limit), life: life)
         }
         return inFlight
@@ -139,17 +142,16 @@ final class Backlog {
         guard let disk else { return nil }
         // Behind what is on disk, a start would wait for all of that.
         let startPatience = isAway || hasMoreOnDisk ? Duration.zero : Self.startPatience
-        var due: [Instant] = []
+        var due = Instant.distantFuture
         // Who waits is answered when it is time, also by a disk that fails; the rest waits for the disk.
-        if let since = takenSince, taken.contains(where: { !$0.acknowledgements.isEmpty }) {
-            due.append(since + startPatience)
+        if let since = takenSince {
+            due = min(due, max(since + Self.patience, disk.retryAt))
+            if takenHasStarts { due = min(due, since + startPatience) }
         }
-        if let since = queue.oldestStart { due.append(since + startPatience) }
-        for since in [takenSince, queue.oldest] {
-            if let since { due.append(max(since + Self.patience, disk.retryAt)) }
-        }
-        if disk.needsAttention { due.append(disk.retryAt) }
-        return due.min()
+        if let since = queue.oldestStart { due = min(due, since + startPatience) }
+        if let since = queue.oldest { due = min(due, max(since + Self.patience, disk.retryAt)) }
+        if disk.needsAttention { due = min(due, disk.retryAt) }
+        return due == .distantFuture ? nil : due
     }
 
     /// Puts what is in memory alone on disk, as much as one transaction should hold.
@@ -178,6 +180,7 @@ final class Backlog {
 
     /// The disk fails: memory is all there is, and the device plane goes on.
     private func acknowledgeInMemory() -> [UInt64] {
+        takenHasStarts = false
         let numbers = taken.flatMap(\.acknowledgements) + queue.takeAcknowledgements()
         changeTaken { $0.withoutAcknowledgements }
         return numbers

@@ -65,6 +65,12 @@ final class DiskQueue {
     var entryCount: Int { outbox?.entryCount ?? 0 }
     var usedBytes: Int64 { outbox?.usedBytes ?? 0 }
     var setAsideCount: Int { outbox?.refusedCount ?? 0 }
+    var health: OutboxHealth {
+        OutboxHealth(
+            failure: failure, events: entryCount, usedBytes: UInt64(max(0, usedBytes)),
+            setAsideEvents: setAsideCount)
+    }
+
     /// Whether there is something to take.
     var hasMore: Bool { lastPlace > readThrough }
 

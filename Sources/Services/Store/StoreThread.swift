@@ -151,13 +151,13 @@ final class StoreThread {
     private var toldConnected = false
 
     private func healthChanged() {
-        if writer.health.isConnected != toldConnected { return tellHealth() }
+        if writer.isConnected != toldConnected { return tellHealth() }
         guard healthTimer?.isArmed != true else { return }
         healthTimer?.arm(at: loop.now + Self.healthInterval)
     }
 
     private func tellHealth() {
-        toldConnected = writer.health.isConnected
+        toldConnected = writer.isConnected
         replies.send(.health(writer.health))
     }
 }

@@ -45,7 +45,10 @@ final class StoreWriter {
     private var stopped: (() -> Void)?
     /// When the node's lease was last taken or renewed.
     private var leaseRenewedAt: Instant?
-    private(set) var health = StoreHealth()
+    private(set) var isConnected = false
+    private var connectionFailure: String?
+    private var writtenEvents: UInt64 = 0
+    private var refusedEvents: UInt64 = 0
     private var counts = StoreWriteCounts()
 
     private enum Phase {
@@ -100,7 +103,14 @@ final class StoreWriter {
         pauseTimer = loop.makeTimer { [weak self] in self?.resume() }
         leaseTimer = loop.makeTimer { [weak self] in self?.renewLease() }
         upkeepTimer = loop.makeTimer { [weak self] in self?.maintainPartitions() }
-        noteHealth()
+        changed?()
+    }
+
+    var health: StoreHealth {
+        StoreHealth(
+            isConnected: isConnected, failure: connectionFailure, waitingEvents: backlog.count,
+            writtenEvents: writtenEvents, droppedEvents: backlog.droppedCount, refusedEvents: refusedEvents,
+            outbox: disk?.health)
     }
 
     /// Whether the schema is there and this life has begun: before, queries have nothing to ask.
@@ -136,9 +146,10 @@ final class StoreWriter {
                 "no room for events while the database is away: the less important ones are dropped",
                 metadata: ["dropped_total": "\(backlog.droppedCount)"])
         }
-        noteHealth()
+        changed?()
         pump()
-        armSpill()
+        // What waits already is older, and due no later.
+        if event.acknowledgement != nil || spillTimer?.isArmed != true { armSpill() }
     }
 
     /// Writes what waits, says that the node is down, and calls `done`; not later than `patience`. What the
@@ -204,14 +215,14 @@ final class StoreWriter {
 
     private func linkLost(_ error: PostgresError) {
         counts.connectionsLost &+= 1
-        if health.isConnected || health.failure == nil {
+        if isConnected || connectionFailure == nil {
             log.warning("database not reachable", metadata: ["error": "\(error)"])
         }
         if phase == .beginning { phase = .waiting }
         // What made us leave says more than that we left.
-        noteHealth(
-            isConnected: false,
-            failure: error.kind == .closed ? health.failure ?? error.description : error.description)
+        noteConnection(
+            false,
+            failure: error.kind == .closed ? connectionFailure ?? error.description : error.description)
         armSpill()
         proceedStopping()
     }
@@ -248,7 +259,7 @@ final class StoreWriter {
                 phase = .writing
                 leaseRenewedAt = loop.now
                 readSchemaVersion()
-                noteHealth(isConnected: true)
+                noteConnection(true)
                 leaseTimer?.arm(at: loop.now + Self.leaseInterval)
                 upkeepTimer?.arm(at: loop.now + Self.firstUpkeepDelay)
                 pump()
@@ -262,7 +273,7 @@ final class StoreWriter {
 
     /// Tries again after a pause that grows with the failures in a row.
     private func fail(_ cause: String) {
-        noteHealth(isConnected: false, failure: cause)
+        noteConnection(false, failure: cause)
         let pause = min(Self.shortestPause * (1 << min(consecutiveFailures, 10)), Self.longestPause)
         consecutiveFailures += 1
         pauseTimer?.arm(at: loop.now + pause)
@@ -333,10 +344,10 @@ final class StoreWriter {
         refusedInARow = 0
         batchFailure = nil
         batchEvents = min(batchEvents * 2, Self.maximumBatchEvents)
-        health.writtenEvents &+= UInt64(batch.events.count)
+        writtenEvents &+= UInt64(batch.events.count)
         if let sightings = try? batch.firstSightings(in: results), !sightings.isEmpty { learned?(sightings) }
         acknowledge(batch.acknowledgements)
-        noteHealth(isConnected: true)
+        noteConnection(true)
     }
 
     private func failed(_ error: PostgresError) {
@@ -360,7 +371,7 @@ final class StoreWriter {
         counts.batches.note(.refused)
         counts.refused.note(event.kind)
         backlog.setAside(reason: error.description, now: loop.now)
-        health.refusedEvents &+= 1
+        refusedEvents &+= 1
         refusedInARow += 1
         if refusedInARow > Self.refusalsOfEvents { pauseTimer?.arm(at: loop.now + Self.longestPause) }
         log.error(
@@ -368,7 +379,7 @@ final class StoreWriter {
             metadata: ["error": "\(error)", "event": "\(event.name)"])
         // On disk it is kept, if not where it belongs; without a disk it is gone.
         if disk != nil { acknowledge([event.acknowledgement].compactMap { $0 }) }
-        noteHealth()
+        changed?()
     }
 
     private func acknowledge(_ numbers: [UInt64]) {
@@ -399,7 +410,7 @@ final class StoreWriter {
     private func spill() {
         acknowledge(backlog.spill(now: loop.now))
         noteStall()
-        noteHealth()
+        changed?()
         armSpill()
         pump()
     }
@@ -414,10 +425,10 @@ final class StoreWriter {
 
     /// A server that takes a batch and says nothing is as good as away, long before the connection is given up.
     private func noteStall() {
-        guard let since = writingSince, loop.now - since >= Self.stallLimit, health.isConnected else {
+        guard let since = writingSince, loop.now - since >= Self.stallLimit, isConnected else {
             return
         }
-        noteHealth(isConnected: false, failure: "the database does not answer")
+        noteConnection(false, failure: "the database does not answer")
     }
 
     // MARK: At intervals
@@ -435,7 +446,7 @@ final class StoreWriter {
                 guard link.isReady else { return }
                 react(to: error)
                 if phase == .writing {
-                    noteHealth(isConnected: false, failure: error.description)
+                    noteConnection(false, failure: error.description)
                 } else {
                     fail(error.description)
                 }
@@ -447,7 +458,7 @@ final class StoreWriter {
         guard let row, (try? row.boolean("is_renewed")) == false else {
             if row != nil { leaseRenewedAt = loop.now }
             // A batch that fails says more than a lease that doesn't.
-            if batchFailure == nil, !isAway { noteHealth(isConnected: true) }
+            if batchFailure == nil, !isAway { noteConnection(true) }
             return
         }
         if (try? row.boolean("is_present")) == true {
@@ -479,19 +490,9 @@ final class StoreWriter {
         }
     }
 
-    private func noteHealth(isConnected: Bool? = nil, failure: String? = nil) {
-        let before = health
-        if let isConnected {
-            health.isConnected = isConnected
-            health.failure = isConnected ? nil : failure
-        }
-        health.waitingEvents = backlog.count
-        health.droppedEvents = backlog.droppedCount
-        health.outbox = disk.map { disk in
-            OutboxHealth(
-                failure: disk.failure, events: disk.entryCount, usedBytes: UInt64(max(0, disk.usedBytes)),
-                setAsideEvents: disk.setAsideCount)
-        }
-        if health != before { changed?() }
+    private func noteConnection(_ isConnected: Bool, failure: String? = nil) {
+        self.isConnected = isConnected
+        connectionFailure = isConnected ? nil : failure
+        changed?()
     }
 }

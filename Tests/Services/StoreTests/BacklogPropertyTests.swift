@@ -151,6 +151,7 @@ private final class World {
         if batch.contains(where: { poison.contains($0.withoutAcknowledgement) }) {
             guard let event = backlog.onlyEvent else { return backlog.giveBack(inHalves: true) }
             backlog.setAside(reason: "poison", now: now)
+            if let number = event.acknowledgement { acknowledged.insert(number) }
             setAside.insert(event.withoutAcknowledgement)
         } else if flip(0.7) {
             written += batch
@@ -216,7 +217,8 @@ private final class World {
     func settle() throws {
         isAway = false
         setDisk(full: false)
-        for _ in 0..<10_000 where !backlog.isEmpty || isInFlight {
+        // What a full disk kept from being removed is removed when it is tried again.
+        for _ in 0..<10_000 where !backlog.isEmpty || isInFlight || backlog.spillAt(isAway: false) != nil {
             now = now + .milliseconds(50)
             spill()
             take()
