@@ -5,6 +5,7 @@ import TemporaryPostgres
 import TestKit
 import Testing
 
+@testable import Outbox
 @testable import Store
 
 /// A store with its outbox, on a real database that is away, slow, full, read-only or of another opinion.
@@ -174,6 +175,29 @@ import Testing
         #expect(store.pump { store.client.health.waitingEvents == 0 })
         #expect(store.client.health.refusedEvents == 101)
         #expect(try sql.scalar("SELECT count(*) FROM pop.device_sessions") == "49")
+    }
+
+    @Test mutating func whatWasSetAsideIsPutBackAsTheRunbookSays() throws {
+        let database = try TemporaryPostgres.makeDatabase()
+        let sql = try BlockingConnection(database)
+        do {
+            let store = try StoreHarness(database, outbox: directory)
+            #expect(store.pump { store.client.health.isConnected })
+            try sql.query("ALTER TABLE pop.devices ADD CONSTRAINT mistaken CHECK (device_id !~ '^d')")
+            for number in 0..<5 { #expect(store.start(try records.session("d\(number)"))) }
+            #expect(store.pump { store.client.health.outbox?.setAsideEvents == 5 })
+        }
+        try sql.query("ALTER TABLE pop.devices DROP CONSTRAINT mistaken")
+        let root = #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
+        let runbook = String(
+            decoding: try Files.read("/\(root)/docs/runbooks/lost-database.md"), as: UTF8.self)
+        let block = try #require(
+            runbook.split(separator: "<<'SQL'\n").last?.split(separator: "   SQL\n").first)
+        try Outbox(path: directory.path + "/outbox.sqlite").database.run(script: String(block))
+        let store = try StoreHarness(database, outbox: directory)
+        #expect(store.pump { store.client.health.isConnected && store.client.health.waitingEvents == 0 })
+        #expect(try endReasons(sql) == ["node_lost": 5])
+        #expect(store.client.health.outbox?.setAsideEvents == 0)
     }
 
     @Test mutating func aDiskThatFailsIsToldAndNobodyWaitsForIt() throws {
