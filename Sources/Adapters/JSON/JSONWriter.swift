@@ -35,7 +35,22 @@ package struct JSONWriter {
     package mutating func beginArray() { begin(UInt8(ascii: "[")) }
     package mutating func endArray() { end(UInt8(ascii: "]")) }
 
-    package mutating func name(_ name: String) {
+    /// A name of this program's own, which has nothing in it to escape.
+    package mutating func name(_ name: StaticString) {
+        separate()
+        let octets = UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount)
+        bytes.append(addingCapacity: octets.count + 4) { output in
+            output.append(UInt8(ascii: "\""))
+            for octet in octets { output.append(octet) }
+            output.append(UInt8(ascii: "\""))
+            output.append(UInt8(ascii: ":"))
+            if isPretty { output.append(UInt8(ascii: " ")) }
+        }
+        isAfterName = true
+    }
+
+    /// Any name, e.g. one that came with the value.
+    package mutating func name(anything name: String) {
         separate()
         quote(name)
         bytes.append(UInt8(ascii: ":"))
@@ -104,7 +119,7 @@ package struct JSONWriter {
         case .object(let members):
             beginObject()
             for member in members {
-                name(member.name)
+                name(anything: member.name)
                 self.value(member.value)
             }
             endObject()
@@ -149,16 +164,23 @@ package struct JSONWriter {
     }
 
     private mutating func quote(_ text: String) {
-        bytes.append(UInt8(ascii: "\""))
-        // Nearly all text is taken as it is, in one piece.
-        if text.utf8.contains(where: Self.isEscaped) {
-            for byte in text.utf8 { append(escaping: byte) }
-        } else {
-            bytes.append(contentsOf: text.utf8)
+        let octets = text.utf8.span
+        // Nearly all text is taken as it is.
+        guard octets.indices.allSatisfy({ !Self.isEscaped(octets[$0]) }) else { return quoteEscaped(text) }
+        bytes.append(addingCapacity: octets.count + 2) { output in
+            output.append(UInt8(ascii: "\""))
+            for index in octets.indices { output.append(octets[index]) }
+            output.append(UInt8(ascii: "\""))
         }
+    }
+
+    private mutating func quoteEscaped(_ text: String) {
+        bytes.append(UInt8(ascii: "\""))
+        for byte in text.utf8 { append(escaping: byte) }
         bytes.append(UInt8(ascii: "\""))
     }
 
+    @inline(__always)
     private static func isEscaped(_ byte: UInt8) -> Bool {
         byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte == 0x7f
     }

@@ -15,31 +15,19 @@ extension ASCIIText {
 extension Array<UInt8> {
     /// Appends a number in decimal, with zeros before it up to `width` digits.
     package mutating func append(digitsOf value: UInt64, width: Int = 1) {
-        var count = 1
-        var rest = value / 10
-        while rest > 0 {
-            count += 1
-            rest /= 10
-        }
-        count = Swift.max(count, width)
-        let start = self.count
-        append(contentsOf: repeatElement(0x30, count: count))
-        var place = start + count - 1
-        rest = value
-        while rest > 0 {
-            self[place] = 0x30 + UInt8(truncatingIfNeeded: rest % 10)
-            rest /= 10
-            place -= 1
-        }
+        if value >= 10 || width > 1 { append(digitsOf: value / 10, width: width - 1) }
+        append(0x30 + UInt8(truncatingIfNeeded: value % 10))
     }
 
     /// Appends the lowest `count` hexadecimal digits of `value`.
     package mutating func append(hexadecimalDigits count: Int, of value: UInt64) {
-        var shift = UInt64(4 * count)
-        while shift > 0 {
-            shift -= 4
-            let digit = UInt8(truncatingIfNeeded: value >> shift) & 15
-            append(digit < 10 ? 0x30 + digit : 0x57 + digit)
+        append(addingCapacity: count) { output in
+            var shift = UInt64(4 * count)
+            while shift > 0 {
+                shift -= 4
+                let digit = UInt8(truncatingIfNeeded: value >> shift) & 15
+                output.append(digit < 10 ? 0x30 + digit : 0x57 + digit)
+            }
         }
     }
 }

@@ -128,6 +128,18 @@ package struct HTTPFields: Sendable {
                 valueCount: UInt32(truncatingIfNeeded: octets.count - start - nameCount)))
     }
 
+    /// Adds all lines of `other` behind these.
+    package mutating func append(contentsOf other: HTTPFields) {
+        let start = UInt32(truncatingIfNeeded: octets.count)
+        octets += other.octets
+        for line in other.lines {
+            lines.append(
+                Line(
+                    nameStart: line.nameStart + start, nameCount: line.nameCount,
+                    valueStart: line.valueStart + start, valueCount: line.valueCount))
+        }
+    }
+
     /// Replaces all lines with this name by one.
     package mutating func set(_ name: String, _ value: String) {
         remove(name)

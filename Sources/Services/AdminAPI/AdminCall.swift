@@ -17,20 +17,20 @@ struct AdminAnswer {
     var isPassing = false
 
     func head(requestID: String) -> HTTPResponseHead {
-        var fields = fields
-        if fields.isEmpty, media == Self.json {
-            fields = Self.jsonFields
-        } else {
-            if let media { fields.append("Content-Type", media) }
-            if !fields.contains("cache-control") { fields.append("Cache-Control", "no-store") }
+        let isUsual = media == Self.json && !fields.contains("cache-control")
+        var head = isUsual ? Self.usualFields : [:]
+        head.append(contentsOf: fields)
+        if !isUsual {
+            if let media { head.append("Content-Type", media) }
+            if !fields.contains("cache-control") { head.append("Cache-Control", "no-store") }
         }
-        fields.append("X-Request-Id", requestID)
-        return HTTPResponseHead(status, fields)
+        head.append("X-Request-Id", requestID)
+        return HTTPResponseHead(status, head)
     }
 
     static let json = "application/json"
     /// What most answers have.
-    private static let jsonFields: HTTPFields = ["Content-Type": json, "Cache-Control": "no-store"]
+    private static let usualFields: HTTPFields = ["Content-Type": json, "Cache-Control": "no-store"]
 }
 
 /// One request on its way to its answer.

@@ -74,7 +74,7 @@ package struct AdminProblem: Error, Sendable, Equatable {
             writer.endArray()
         }
         for member in members {
-            writer.name(member.name)
+            writer.name(anything: member.name)
             writer.value(member.value)
         }
         writer.endObject()

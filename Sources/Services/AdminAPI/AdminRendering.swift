@@ -5,38 +5,38 @@ internal import JSON
 internal import Store
 
 extension JSONWriter {
-    mutating func field(_ name: String, _ value: String?) {
+    mutating func field(_ name: StaticString, _ value: String?) {
         self.name(name)
         if let value { string(value) } else { null() }
     }
 
-    mutating func field(_ name: String, _ value: (some BinaryInteger)?) {
+    mutating func field(_ name: StaticString, _ value: (some BinaryInteger)?) {
         self.name(name)
         if let value { integer(value) } else { null() }
     }
 
-    mutating func field(_ name: String, _ value: Double?) {
+    mutating func field(_ name: StaticString, _ value: Double?) {
         self.name(name)
         if let value { double(value) } else { null() }
     }
 
-    mutating func field(_ name: String, _ value: Bool) {
+    mutating func field(_ name: StaticString, _ value: Bool) {
         self.name(name)
         bool(value)
     }
 
-    mutating func field(_ name: String, _ value: WallTime?) {
+    mutating func field(_ name: StaticString, _ value: WallTime?) {
         self.name(name)
         if let value { time(value) } else { null() }
     }
 
     /// An id, or an address.
-    mutating func field(_ name: String, _ value: (some ASCIIText)?) {
+    mutating func field(_ name: StaticString, _ value: (some ASCIIText)?) {
         self.name(name)
         if let value { string(value) } else { null() }
     }
 
-    mutating func field(_ name: String, _ values: [String]) {
+    mutating func field(_ name: StaticString, _ values: [String]) {
         self.name(name)
         beginArray()
         for value in values { string(value) }

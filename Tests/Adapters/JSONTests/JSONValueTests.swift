@@ -51,12 +51,16 @@ struct JSONValueTests {
         writer.string(SocketAddress(ip: .v4(IPv4Address(0xc000_0207)), port: 0))
         writer.time(WallTime(milliseconds: 1_769_850_300_120))
         writer.beginObject()
+        writer.name("known")
+        writer.null()
+        writer.name(anything: "a\"b")
+        writer.bool(true)
         writer.endObject()
         writer.endArray()
         #expect(
             String(decoding: writer.bytes, as: UTF8.self) == """
                 [0,7,10,-1,9223372036854775807,-9223372036854775808,18446744073709551615,0.5,\
-                "00000000-0000-0001-0000-00000000abcd","192.0.2.7:0","2026-01-31T09:05:00.120Z",{}]
+                "00000000-0000-0001-0000-00000000abcd","192.0.2.7:0","2026-01-31T09:05:00.120Z",{"known":null,"a\\"b":true}]
                 """)
     }
 

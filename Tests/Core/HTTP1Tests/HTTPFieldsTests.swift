@@ -24,6 +24,15 @@ import Testing
         #expect(fields.list("connection") == ["keep-alive", "Upgrade", "close"])
     }
 
+    @Test func fieldsOfTwoMakersStandOneBehindTheOther() {
+        var fields: HTTPFields = ["A": "1"]
+        fields.append(contentsOf: ["B": "", "C": "three"])
+        fields.append(contentsOf: [:])
+        fields.append("D", "4")
+        #expect(fields == ["A": "1", "B": "", "C": "three", "D": "4"])
+        #expect(fields["c"] == "three")
+    }
+
     @Test func aValueCanNotEndItsLine() {
         let fields: HTTPFields = ["X-Request-Id": "a\r\nSet-Cookie: b\0"]
         #expect(fields["x-request-id"] == "a  Set-Cookie: b ")
