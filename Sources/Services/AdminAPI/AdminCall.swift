@@ -80,9 +80,10 @@ package final class AdminCall {
     func read(_ query: AdminQuery, _ body: AdminBody) {
         self.query = query
         self.body = body
+        guard request.method.isUnsafe else { return }
         let told = query.string("reason", maximumLength: Self.longestReason)
         reason = body.string("reason", maximumLength: Self.longestReason) ?? told ?? ""
-        if request.method.isUnsafe { idempotencyKey = readKey() }
+        idempotencyKey = readKey()
     }
 
     /// A key is a name that a program makes up, not a document.

@@ -31,8 +31,9 @@ enum SessionReads {
         let to = query.to.map { conditions.parameter(.time($0)) + "::timestamptz" }
         let from = query.from.map { conditions.parameter(.time($0)) + "::timestamptz" }
         let start = start(query.cursor, before: to, &conditions)
-        let page = WalkedPage(bounds.walk, limit: query.limit, descending: true)
-        let branches = (query.open.map { [$0] } ?? [false, true]).map { isOpen in
+        let states = query.open.map { [$0] } ?? [false, true]
+        let page = WalkedPage(bounds.walk, branches: states.count, limit: query.limit, descending: true)
+        let branches = states.map { isOpen in
             let stretch = IndexStretch(
                 table: "pop.device_sessions", fixed: fixed + [("(ended_at IS NULL)", "\(isOpen)")],
                 keys: ["started_at", "session_id"], descending: true, start: start,

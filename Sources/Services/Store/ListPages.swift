@@ -27,9 +27,9 @@ struct Conditions {
 struct IndexStretch {
     let table: String
     /// Columns with their values.
-    let fixed: [(column: String, value: String)]
+    var fixed: [(column: String, value: String)]
     /// The columns of the order.
-    let keys: [String]
+    var keys: [String]
     var descending = false
     /// The values of `keys` behind which it begins.
     var start: [String]?
@@ -66,11 +66,11 @@ struct IndexStretch {
 struct ListBounds {
     /// Rows of a stretch that are looked at in the hope of a page full of those that fit.
     var glance = 300
-    /// The same where it is known that no filter has few rows. A page whose stretch is not through by then is
-    /// shorter than it might be, and the next one goes on behind it.
+    /// The same where no such walk got there. A page whose stretch is not through by then is shorter than it
+    /// might be, and the next one goes on behind it.
     var walk = 4_000
-    /// Rows with one property that are read whole and sorted.
-    var few = 1_000
+    /// Rows that are read whole and sorted.
+    var few = 4_000
 }
 
 /// A page made of stretches of indexes, each walked for the rows that fit.
@@ -81,10 +81,13 @@ struct WalkedPage {
     /// Of a page, one more than it may have.
     let rows: Int
 
-    init(_ steps: Int, limit: Int, descending: Bool) {
-        self.steps = steps
+    /// - Parameters:
+    ///   - steps: of all stretches together.
+    ///   - branches: how many there are. Each has a chance to fill the page.
+    init(_ steps: Int, branches: Int, limit: Int, descending: Bool) {
         self.descending = descending
         rows = pageRows(limit) + 1
+        self.steps = max(steps / branches, 2 * rows)
     }
 
     private var direction: String { descending ? "DESC" : "ASC" }

@@ -60,22 +60,45 @@ final class StoreReader {
 
     // MARK: Devices
 
-    /// Tries a short walk; where that is cut, looks first which filter leads.
+    /// Lets each filter lead a short walk in turn, until one is not cut; see ``DeviceLists``.
     private func answer(
         _ lists: DeviceLists, over link: PostgresLink,
         _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
     ) {
-        page(lists, lists.firstRows, over: link, done) { [self] in
-            guard let count = lists.count else {
-                return page(lists, { () throws(StoreFailure) in try lists.rows(.order) }, over: link, done)
-            }
-            submit([count], over: link) { [self] result in
-                do throws(PostgresError) {
-                    let lead = try lists.lead(try result.get())
-                    page(lists, { () throws(StoreFailure) in try lists.rows(lead) }, over: link, done)
-                } catch {
-                    done(.failure(Self.failure(error, isOfList: true)))
-                }
+        glance(lists, lists.leads[...], best: nil, over: link, done)
+    }
+
+    private func glance(
+        _ lists: DeviceLists, _ leads: ArraySlice<DeviceLists.Lead>,
+        best: (lead: DeviceLists.Lead, items: Int)?, over link: PostgresLink,
+        _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
+    ) {
+        guard let lead = leads.first else {
+            return answerCut(lists, best?.lead ?? .none, over: link, done)
+        }
+        page(lists, { () throws(StoreFailure) in try lists.glance(lead) }, over: link, done) { [self] cut in
+            var best = best
+            if cut.items.count > best?.items ?? -1 { best = (lead, cut.items.count) }
+            glance(lists, leads.dropFirst(), best: best, over: link, done)
+        }
+    }
+
+    /// All short walks were cut.
+    private func answerCut(
+        _ lists: DeviceLists, _ lead: DeviceLists.Lead, over link: PostgresLink,
+        _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
+    ) {
+        guard let count = lists.count else {
+            return page(lists, { () throws(StoreFailure) in try lists.walk(lead) }, over: link, done)
+        }
+        submit([count], over: link) { [self] result in
+            do throws(PostgresError) {
+                let areFew = try lists.areFew(try result.get())
+                page(
+                    lists, { () throws(StoreFailure) in areFew ? try lists.few() : try lists.walk(lead) },
+                    over: link, done)
+            } catch {
+                done(.failure(Self.failure(error, isOfList: true)))
             }
         }
     }
@@ -84,13 +107,13 @@ final class StoreReader {
     private func page(
         _ lists: DeviceLists, _ statement: () throws(StoreFailure) -> PostgresStatement,
         over link: PostgresLink, _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void,
-        whenCut: (() -> Void)? = nil
+        whenCut: ((ListPage<DeviceRow>) -> Void)? = nil
     ) {
         do throws(StoreFailure) {
             submit([try statement()], over: link) { result in
                 do throws(PostgresError) {
                     let (page, isCut) = try lists.decode(try result.get())
-                    if isCut, let whenCut { return whenCut() }
+                    if isCut, let whenCut { return whenCut(page) }
                     done(.success(.devices(page)))
                 } catch {
                     done(.failure(Self.failure(error, isOfList: true)))
@@ -106,7 +129,7 @@ final class StoreReader {
     private static func statements(_ query: StoreQuery) throws(StoreFailure) -> [PostgresStatement] {
         switch query {
         case .devices(let list):
-            [try DeviceLists(list).firstRows()]
+            [try DeviceLists(list).glance(DeviceLists(list).leads[0])]
         case .device(let device): [DeviceReads.one(device)]
         case .sessions(let list): [try SessionReads.list(list)]
         case .load(let series): [LoadReads.series(series)]
