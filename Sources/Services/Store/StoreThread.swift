@@ -30,6 +30,7 @@ final class StoreThread {
     private let loop: EventLoop
     private let writer: StoreWriter
     private let reader: StoreReader
+    private let wake: WakeLink
     private let notes: NodeNotes?
     private let tokens: DeviceTokens
     private let rollups: RollupKeeper
@@ -75,18 +76,25 @@ final class StoreThread {
                 answerTimeout: configuration.queryTimeout + .seconds(2),
                 settings: StoreReader.plannerSettings),
             connections: max(1, configuration.poolSize - 1))
+        wake = WakeLink(
+            on: loop, databaseURL: configuration.databaseURL, node: configuration.node.nodeID, log: log)
         rollups = RollupKeeper(
             on: loop, databaseURL: configuration.databaseURL, retentionDays: configuration.retentionDays,
             log: log)
         rollups.isPrepared = { [writer] in writer.isPrepared }
+        wake.isPrepared = { [writer] in writer.isPrepared }
         healthTimer = loop.makeTimer { [weak self] in self?.tellHealth() }
         writer.committed = { replies.send(.durable($0)) }
         writer.learned = { replies.send(.learned($0)) }
-        writer.leftServer = { [reader] in reader.restart() }
+        writer.leftServer = { [reader, wake] in
+            reader.restart()
+            wake.restart()
+        }
         writer.changed = { [weak self] in self?.healthChanged() }
         try loop.attach(commands) { [weak self] command in self?.handle(command) }
         writer.open()
         reader.open()
+        wake.open()
     }
 
     private func serve() {
@@ -120,6 +128,7 @@ final class StoreThread {
             tokens.write()
             writer.stop(within: patience) { [self] in
                 reader.close()
+                wake.close()
                 rollups.stop()
                 loop.stop()
             }
