@@ -142,13 +142,17 @@ struct DeviceLists {
     /// Walks of a page, which share its steps; at most as many.
     private var branchCount: Int { states.count * (query.sort == .activeConns ? 2 : 1) }
 
-    /// A walk for each of the wanted states.
+    /// A walk for each of the wanted states, which is the condition of the index where another column leads.
     private func walks(
         _ stretch: IndexStretch, _ page: WalkedPage, key: String, _ others: [String]
     ) -> [String] {
         states.map { state in
             var stretch = stretch
-            stretch.fixed.append(("status", state))
+            if stretch.fixed.isEmpty {
+                stretch.fixed = [("status", state)]
+            } else {
+                stretch.condition = "status = \(state)"
+            }
             return walk(stretch, page, key: key, others)
         }
     }

@@ -34,10 +34,16 @@ enum SessionReads {
         let states = query.open.map { [$0] } ?? [false, true]
         let page = WalkedPage(bounds.walk, branches: states.count, limit: query.limit, descending: true)
         let branches = states.map { isOpen in
-            let stretch = IndexStretch(
-                table: "pop.device_sessions", fixed: fixed + [("(ended_at IS NULL)", "\(isOpen)")],
-                keys: ["started_at", "session_id"], descending: true, start: start,
-                lower: from.map { [$0] }, upper: to.map { [$0] })
+            var stretch = IndexStretch(
+                table: "pop.device_sessions", fixed: fixed, keys: ["started_at", "session_id"],
+                descending: true, start: start, lower: from.map { [$0] }, upper: to.map { [$0] })
+            if isOpen, query.deviceID == nil, query.nodeID != nil {
+                stretch.condition = "ended_at IS NULL"
+            } else {
+                // Those that are open, and are passed over here, are few beside those that have ended, and a
+                // device's sessions are few altogether.
+                stretch.fixed.append(("(ended_at IS NULL)", "\(isOpen)"))
+            }
             return page.walk(
                 """
                 SELECT session_id AS id, started_at AS key, \(all(others)) AS fits

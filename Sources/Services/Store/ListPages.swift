@@ -24,8 +24,14 @@ struct Conditions {
 /// The bounds are comparisons of rows, and the order names the given columns, too. Equalities would say the same,
 /// but then the planner may take another index and filter: cheap if its statistics are right, a scan of the whole
 /// table if they are not. Like this only the one index has the order that is asked for (docs/adr/0011).
+///
+/// At most one column is given: a scan stops where the first column of the index leaves the bounds, and passes over
+/// what is left out for any other column, to the end of the table if need be. What else is fixed is the condition
+/// of a partial index.
 struct IndexStretch {
     let table: String
+    /// What the index is for, in the words of its definition; nil: of all rows.
+    var condition: String?
     /// Columns with their values.
     var fixed: [(column: String, value: String)]
     /// The columns of the order.
@@ -44,7 +50,7 @@ struct IndexStretch {
             descending && start != nil ? bound("<", start) : upper.map { bound("<", $0) } ?? edge("<=")
         let above =
             !descending && start != nil ? bound(">", start) : lower.map { bound(">=", $0) } ?? edge(">=")
-        let terms = [above, below].compactMap(\.self)
+        let terms = [condition, above, below].compactMap(\.self)
         let order = (fixed.map(\.column) + keys).map { $0 + (descending ? " DESC" : "") }
         return (terms.isEmpty ? "" : "WHERE " + terms.joined(separator: " AND "))
             + " ORDER BY " + order.joined(separator: ", ")

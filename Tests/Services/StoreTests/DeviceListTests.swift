@@ -262,4 +262,34 @@ import Testing
             }
         }
     }
+
+    /// Half of the fleet would have to be passed over for the devices in the other state, of which there are none.
+    @Test func aStretchWithNothingInItCostsNothing() throws {
+        try sql.query(
+            """
+            INSERT INTO pop.devices (device_id, status, node_id, session_id, location, tags, health, connected_at,
+                active_conns)
+            SELECT 'dev-' || n, 'online', 'n0', gen_random_uuid(), 'eu', '{common}', 'whole', now(), n % 2
+            FROM generate_series(1, 20000) n
+            """)
+        try sql.run(script: "VACUUM ANALYZE pop.devices, pop.device_tags, pop.busy_devices, pop.busy_tags")
+        for sort in DeviceListQuery.Sort.allCases {
+            for (isOnline, node, location, tag) in [
+                (true, "n1", nil, nil), (false, "n0", nil, nil), (false, nil, "eu", nil),
+                (false, nil, nil, "common"), (false, nil, nil, nil),
+            ] as [(Bool, String?, String?, String?)] {
+                for descending in [false, true] {
+                    var query = DeviceListQuery(sort: sort, descending: descending, limit: 20)
+                    query.online = isOnline
+                    query.nodeID = try node.map { try named($0) }
+                    query.location = location
+                    query.tags = tag.map { [$0] } ?? []
+                    var read = 0
+                    let page = try page(query, ListBounds()) { read += try pagesRead($0, over: sql) }
+                    #expect(page.items.isEmpty && page.next == nil)
+                    #expect((1..<20).contains(read), "\(read) pages for \(query)")
+                }
+            }
+        }
+    }
 }

@@ -151,3 +151,16 @@ func rowsRead(_ statement: PostgresStatement, over sql: BlockingConnection) thro
     }
     return total
 }
+
+/// Pages that a statement looks at, of tables and indexes.
+func pagesRead(_ statement: PostgresStatement, over sql: BlockingConnection) throws -> Int {
+    let plan = try sql.query(
+        "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) \(statement.sql)", statement.parameters
+    ).rows.map { try $0.string("QUERY PLAN") }
+    // The first line of buffers is that of the whole plan.
+    let line = plan.first { $0.contains("Buffers: shared") } ?? ""
+    return line.split { !$0.isNumber && !$0.isLetter }.reduce((name: "", total: 0)) { sum, word in
+        guard let count = Int(word) else { return (String(word), sum.total) }
+        return (sum.name, sum.name == "hit" || sum.name == "read" ? sum.total + count : sum.total)
+    }.total
+}
