@@ -82,7 +82,8 @@ final class StoreThread {
             on: loop, databaseURL: configuration.databaseURL, retentionDays: configuration.retentionDays,
             log: log)
         rollups.isPrepared = { [writer] in writer.isPrepared }
-        wake.isPrepared = { [writer] in writer.isPrepared }
+        // The writer holds the wake link in its turn.
+        wake.isPrepared = { [weak writer] in writer?.isPrepared ?? false }
         healthTimer = loop.makeTimer { [weak self] in self?.tellHealth() }
         writer.committed = { replies.send(.durable($0)) }
         writer.learned = { replies.send(.learned($0)) }
