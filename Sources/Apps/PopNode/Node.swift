@@ -46,6 +46,7 @@ final class Node {
     private let listeners: NodeListeners
     private var signals: SignalWatch?
     private var sampler: NodeSampler?
+    private var takers: TakerWatch?
     private var isStopping = false
 
     /// Runs a node until SIGTERM or SIGINT.
@@ -118,6 +119,8 @@ final class Node {
                 ? OpenIngressAuthenticator() : ClosedIngressAuthenticator(),
             logger: Logger(label: "ingress"))
         sampler = NodeSampler(on: loop, plane: plane, store: store)
+        takers = TakerWatch(id, on: loop, plane: plane, store: store)
+        observer.takers = takers
         try loop.attach(events) { [weak self] event in self?.received(event) }
         metrics.add(
             try ProcessMetrics(
@@ -189,6 +192,7 @@ final class Node {
             listeners.finish { [weak self] in
                 guard let self else { return }
                 sampler = nil
+                takers = nil
                 store.stop()
                 signals?.close()
                 loop.stop()

@@ -10,6 +10,7 @@ final class NodeObserver: DevicePlaneObserver {
     /// Set once there is an admin API.
     weak var events: AdminEvents?
     weak var drains: DrainJournal?
+    weak var takers: TakerWatch?
     private let record: StoreObserver
     private unowned let plane: DevicePlane
 
@@ -63,6 +64,11 @@ final class NodeObserver: DevicePlaneObserver {
     func nodeStateChanged(_ state: NodeState) {
         record.nodeStateChanged(state)
         events?.nodeStateChanged(state)
+        if state == .draining { takers?.hasten() }
+        noteDrain()
+    }
+
+    func drainProgressed() {
         noteDrain()
     }
 

@@ -66,6 +66,8 @@ final class StoreObserver: DevicePlaneObserver {
     func nodeStateChanged(_ state: NodeState) {
         store.record(.nodeState(state))
     }
+
+    func drainProgressed() {}
 }
 
 extension SessionCounters {

@@ -187,12 +187,13 @@ extension Fleet {
         }
         conns[id] = nil
         if conn.wasOpen { openConnCount -= 1 }
+        if why == .nodeDrained { drain.cutConn() }
         openDeadlines.remove(id)
         actions.append(.connEnded(conn.snapshot, why, at: moment.wall))
         guard sessions[conn.session]?.conns.remove(id) != nil else { return }
         counted.insert(conn.session)
         rank(conn.session)
-        settle(conn.session)
+        settle(conn.session, at: moment)
     }
 
     // MARK: Closing

@@ -1,19 +1,5 @@
 internal import DeviceProtocol
-internal import Domain
-
-/// What a drain has done so far.
-struct DrainProgress {
-    var request = DrainRequest()
-    var state = DrainSnapshot.State.none
-    var startedAt: WallTime?
-    var deadline: Instant?
-    var deadlineAt: WallTime?
-    var devicesTotal = 0
-    var connsCut = 0
-
-    /// Whether sessions that were told to leave may live beside their device's current one.
-    var sessionsMayLinger: Bool { state != .none }
-}
+package import Domain
 
 extension Fleet {
     /// Cordons the node, or lifts the cordon; a drain in progress is not touched.
@@ -25,85 +11,120 @@ extension Fleet {
         }
     }
 
-    /// Tells every device to leave and takes no new ones; a repeated call sets a new deadline.
+    /// What an operator had ordered in an earlier life of this node stays in force: called before any device.
+    package mutating func restore(_ state: NodeState, _ past: PastDrain?) {
+        if let past { drain.restore(past) }
+        setNodeState(state)
+    }
+
+    // MARK: Orders
+
+    /// Takes no new devices and conns, and moves the devices away; a repeated call changes the drain under way.
     package mutating func startDrain(_ request: DrainRequest, at moment: Moment) {
-        drain.request = request
-        drain.deadline = moment.now + request.deadline
-        let wait = request.deadline.nanoseconds / 1_000
-        drain.deadlineAt = WallTime(microseconds: moment.wall.microseconds &+ wait)
-        if nodeState != .draining {
-            drain.startedAt = moment.wall
-            drain.devicesTotal = sessionCount
-            drain.connsCut = 0
-            drain.state = .handover
+        if drain.isRunning {
+            drain.change(request, at: moment)
+        } else {
+            let members = sessions.values.filter { $0.ending == nil }.map { session in
+                DrainMachine.Member(
+                    session: session.id, epoch: session.epoch, conns: session.conns.count,
+                    isReachable: session.isReachable,
+                    isSuperseded: current[session.deviceID] != session.id)
+            }
+            drain.begin(request, members, at: moment)
             setNodeState(.draining)
         }
-        // Sorted, so that the same fleet is drained in the same order.
-        let order = sessions.values.filter { $0.ending == nil }.sorted { $0.epoch < $1.epoch }.map(\.id)
-        let pace = Int64(max(1, request.devicesPerSecond))
-        for (index, id) in order.enumerated() {
-            let wasTold = sessions[id]?.isDraining == true
-            sessions[id]?.isDraining = true
-            sessions[id]?.drainDeadline = drain.deadline
-            rank(id)
-            schedule(id)
-            let turn = Duration.milliseconds(wasTold ? 0 : Int64(index) * 1_000 / pace)
-            if sessions[id]?.answerBy == nil {
-                sendDrain(id, at: moment, notBefore: min(turn, request.deadline))
-            }
-            tellUpdated(id)
-        }
-        checkDrained()
+        expireDrain(at: moment)
+        checkDrained(at: moment)
     }
 
     /// Ends the drain: nobody else is told to leave, and the devices that are still here stay usable.
-    package mutating func cancelDrain(staysCordoned: Bool) {
+    package mutating func cancelDrain(staysCordoned: Bool, at moment: Moment) {
         guard nodeState == .draining || nodeState == .drained else {
             if !staysCordoned { setEligible(true) }
             return
         }
-        if drain.state != .drained { drain.state = .canceled }
-        drain.deadline = nil
+        let latest =
+            drain.request.onDeadline == .cut ? drain.deadline : moment.now + FleetLimits.supersededDrain
+        for id in drain.cancel(at: moment) {
+            sessions[id]?.isDraining = false
+            rank(id)
+            tellUpdated(id)
+        }
+        // Those that have moved keep their word, and so does the node: until their conns end or the deadline.
         for session in sessions.values where session.isDraining && session.ending == nil {
-            guard current[session.deviceID] == session.id else { continue }
-            sessions[session.id]?.isDraining = false
-            sessions[session.id]?.drainDeadline = nil
-            rank(session.id)
-            tellUpdated(session.id)
+            sessions[session.id]?.drainDeadline = latest
+            schedule(session.id)
         }
         setNodeState(staysCordoned ? .cordoned : .active)
     }
 
-    package var drainSnapshot: DrainSnapshot {
-        let isRunning = nodeState == .draining
-        let remaining = isRunning ? sessionCount : 0
-        var state = drain.state
-        if isRunning, remaining > 0, connCount == 0 { state = .settling }
-        return DrainSnapshot(
-            state: state, startedAt: drain.startedAt, deadlineAt: drain.deadlineAt,
-            devicesTotal: drain.devicesTotal, devicesMoved: max(0, drain.devicesTotal - remaining),
-            devicesRemaining: remaining, connsRemaining: isRunning ? connCount : 0,
-            connsCut: drain.connsCut, reason: drain.request.reason)
+    // MARK: What is known of other nodes
+
+    /// The other nodes of the cluster that are alive, as their rows tell.
+    package mutating func takersChanged(_ takers: [Taker], at moment: Moment) {
+        drain.refresh(takers, at: moment.now)
     }
 
-    mutating func sendDrain(_ id: SessionID, at moment: Moment, notBefore: Duration) {
-        guard let session = sessions[id], session.ending == nil else { return }
-        guard let control = session.controlID else { return }
+    /// Where devices of this drain have been seen since.
+    ///
+    /// - Parameters:
+    ///   - counts: how many of them are connected to which other node.
+    ///   - moved: sessions here whose device has a newer one at another node.
+    package mutating func devicesArrived(
+        _ counts: [NodeID: Int], moved: [SessionID], at moment: Moment
+    ) {
+        drain.takers.arrived(counts)
+        for id in moved {
+            guard let session = sessions[id], session.ending == nil, session.wasToldToLeave else { continue }
+            drain.moved(id, at: moment.now)
+            if current[session.deviceID] == id { current[session.deviceID] = nil }
+        }
+    }
+
+    // MARK: Doing it
+
+    /// Does what the drain has to do by now.
+    mutating func expireDrain(at moment: Moment) {
+        let stateBefore = drain.state
+        let actions = drain.expire(at: moment.now)
+        for action in actions {
+            switch action {
+            case .tell(let id, let notice): tell(id, notice, at: moment)
+            case .cut(let id):
+                end(
+                    id, .drained, close: .drained, "drained", data: DataPlaneError.drained,
+                    conns: .nodeDrained, at: moment)
+            }
+        }
+        if !actions.isEmpty || drain.state != stateBefore { self.actions.append(.drainProgressed) }
+    }
+
+    /// Sends a device away, the first time or, after it has resumed, once more.
+    mutating func tell(_ id: SessionID, _ notice: DrainMachine.Notice, at moment: Moment) {
+        guard let session = sessions[id], session.ending == nil, let control = session.controlID else {
+            return
+        }
         sessions[id]?.wasToldToLeave = true
-        let left = max(.zero, (session.drainDeadline ?? moment.now) - moment.now)
-        actions.append(
-            .send(
-                control,
-                .drain(
-                    Drain(
-                        deadlineMilliseconds: UInt32(clamping: left.milliseconds),
-                        alternatives: alternatives, reason: drain.request.reason,
-                        notBeforeMilliseconds: UInt32(clamping: notBefore.milliseconds)))))
+        sessions[id]?.isDraining = true
+        rank(id)
+        let alternatives = notice.taker == nil ? configuration.alternatives : notice.alternatives
+        let message = Drain(
+            deadlineMilliseconds: Self.milliseconds(from: moment.now, to: drain.deadline),
+            alternatives: alternatives, reason: drain.request.reason,
+            notBeforeMilliseconds: Self.milliseconds(from: moment.now, to: notice.moveAt))
+        actions.append(.send(control, .drain(message)))
+        tellUpdated(id)
     }
 
-    mutating func checkDrained() {
+    /// Rounded up: nobody moves before its time.
+    private static func milliseconds(from now: Instant, to then: Instant) -> UInt32 {
+        guard then > now else { return 0 }
+        return UInt32(clamping: ((then - now).nanoseconds + 999_999) / 1_000_000)
+    }
+
+    mutating func checkDrained(at moment: Moment) {
         guard nodeState == .draining, sessions.isEmpty else { return }
-        drain.state = .drained
+        drain.complete(at: moment)
         setNodeState(.drained)
     }
 
@@ -112,4 +133,64 @@ extension Fleet {
         nodeState = new
         actions.append(.nodeStateChanged(new))
     }
+
+    /// Where a device that is turned away may go: nodes that take devices, another first one each time.
+    mutating func referral() -> [String] {
+        let referred = drain.takers.referral()
+        return referred.isEmpty ? configuration.alternatives : referred
+    }
+
+    // MARK: Reading
+
+    package var drainSnapshot: DrainSnapshot {
+        DrainSnapshot(
+            state: drain.state, startedAt: drain.startedAt, deadlineAt: drain.deadlineAt,
+            endedAt: drain.endedAt, devicesTotal: drain.devicesTotal, devicesMoved: drain.devicesMoved,
+            devicesRemaining: drain.devicesRemaining, devicesWaiting: drain.devicesWaiting,
+            devicesLost: drain.devicesLost, connsRemaining: drain.isRunning ? connCount : 0,
+            connsCut: drain.connsCut, devicesPerSecond: drain.devicesPerSecond, hindrance: drain.hindrance,
+            reason: drain.request.reason)
+    }
+
+    /// Looks at every conn and device that is left; lists are bounded by `count`.
+    package func drainDetails(atMost count: Int, at moment: Moment) -> DrainDetails {
+        guard drain.isRunning else {
+            return DrainDetails(
+                estimate: DrainEstimate(time: .zero, basis: .none), targets: drain.takers.targets)
+        }
+        let blockers = longestConns(atMost: count)
+        let oldest = blockers.first.map { conn in
+            Duration.microseconds(max(0, moment.wall.microseconds &- conn.openedAt.microseconds))
+        }
+        let unmoved = drain.unmoved(at: moment.now, atMost: count)
+        return DrainDetails(
+            estimate: drain.estimate(at: moment.now, oldestConn: oldest), blockers: blockers,
+            targets: drain.takers.targets, unmovedTotal: unmoved.total,
+            unmoved: unmoved.sessions.compactMap { sessions[$0]?.deviceID })
+    }
+
+    /// The conns that have lasted longest, in that order.
+    private func longestConns(atMost count: Int) -> [ConnSnapshot] {
+        var oldest: [Conn] = []
+        for conn in conns.values {
+            if oldest.count == count, let last = oldest.last, !conn.isOlder(than: last) { continue }
+            let index = oldest.firstIndex { conn.isOlder(than: $0) } ?? oldest.count
+            oldest.insert(conn, at: index)
+            if oldest.count > count { oldest.removeLast() }
+        }
+        return oldest.map(\.snapshot)
+    }
+}
+
+extension Conn {
+    /// Of equals the one with the smaller id, so that lists don't flicker.
+    fileprivate func isOlder(than other: Conn) -> Bool {
+        openedAt == other.openedAt
+            ? id.bytes.lexicographicallyPrecedes(other.id.bytes) : openedAt < other.openedAt
+    }
+}
+
+extension DeviceSession {
+    /// Whether the device can be told something about where to be.
+    var isReachable: Bool { controlID != nil && answerBy == nil && ending == nil }
 }

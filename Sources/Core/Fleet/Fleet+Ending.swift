@@ -11,6 +11,8 @@ extension Fleet {
         sessions[id]?.ending = DeviceSession.Ending(
             reason: reason, at: moment.wall, settledBy: moment.now + FleetLimits.settleWait)
         endingSessions += 1
+        if reason == .replaced { drain.moved(id, at: moment.now) }
+        drain.left(id, inPeace: code == .normal, at: moment.now)
         if let control = session.controlID { drop(control, code, text) }
         failOpening(of: id)
         if let data = session.data {
@@ -20,22 +22,22 @@ extension Fleet {
         if current[session.deviceID] == id { current[session.deviceID] = nil }
         rank(id)
         sessionDeadlines.set(id, moment.now + FleetLimits.settleWait)
-        settle(id)
+        settle(id, at: moment)
     }
 
     /// Tells the end of an ending session whose conns are all gone.
-    mutating func settle(_ id: SessionID) {
+    mutating func settle(_ id: SessionID, at moment: Moment) {
         guard let session = sessions[id], session.ending != nil, session.conns.isEmpty else { return }
-        finish(id)
+        finish(id, at: moment)
     }
 
-    private mutating func finish(_ id: SessionID) {
+    private mutating func finish(_ id: SessionID, at moment: Moment) {
         guard let session = sessions[id], let ending = session.ending else { return }
         sessions[id] = nil
         endingSessions -= 1
         sessionDeadlines.remove(id)
         actions.append(.sessionEnded(session.snapshot, ending.reason, at: ending.at))
-        if nodeState == .draining { checkDrained() }
+        checkDrained(at: moment)
     }
 
     // MARK: Orders
@@ -71,7 +73,7 @@ extension Fleet {
         at moment: Moment
     ) -> Bool {
         var found = current[device].map { [$0] } ?? []
-        if nodeState != .active || drain.sessionsMayLinger {
+        if nodeState != .active || drain.phase != .none {
             // Sessions that have been told to leave are not the current one; they are looked for only then.
             found += sessions.values.lazy.filter { $0.deviceID == device && !found.contains($0.id) }.map(\.id)
         }
@@ -103,7 +105,7 @@ extension Fleet {
         if let first = registrationDeadlines.first { earliest = min(earliest, first.key) }
         if let first = sessionDeadlines.first { earliest = min(earliest, first.key) }
         if let first = openDeadlines.first { earliest = min(earliest, first.key) }
-        return earliest
+        return min(earliest, drain.nextDeadline)
     }
 
     /// Does what is due.
@@ -121,16 +123,16 @@ extension Fleet {
             expire(first.id, at: moment)
             schedule(first.id)
         }
+        expireDrain(at: moment)
     }
 
     private mutating func expire(_ id: SessionID, at moment: Moment) {
         guard let session = sessions[id] else { return }
         if session.ending != nil {
-            if session.ending.map({ $0.settledBy <= moment.now }) == true { finish(id) }
+            if session.ending.map({ $0.settledBy <= moment.now }) == true { finish(id, at: moment) }
             return
         }
         if let deadline = session.drainDeadline, deadline <= moment.now {
-            drain.connsCut += session.conns.count
             end(
                 id, .drained, close: .drained, "drained", data: DataPlaneError.drained,
                 conns: .nodeDrained, at: moment)

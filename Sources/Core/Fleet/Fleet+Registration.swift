@@ -113,14 +113,10 @@ extension Fleet {
         response.error = reason
         if code == .tryLater {
             response.retryAfterMilliseconds = UInt32(clamping: FleetLimits.retryAfter.milliseconds)
-            response.alternatives = alternatives
+            response.alternatives = referral()
         }
         actions.append(.send(id, .registerResponse(response)))
         controlViolated(id, code, reason: reason, at: moment)
-    }
-
-    var alternatives: [String] {
-        drain.request.alternatives.isEmpty ? configuration.alternatives : drain.request.alternatives
     }
 
     // MARK: A new session
@@ -160,8 +156,11 @@ extension Fleet {
         }
         current[session.deviceID] = nil
         sessions[old]?.isDraining = true
-        let latest = moment.now + FleetLimits.supersededDrain
-        sessions[old]?.drainDeadline = session.drainDeadline ?? latest
+        drain.moved(old, at: moment.now)
+        // While a drain is under way its deadline is the one that counts.
+        if !drain.isRunning, session.drainDeadline == nil {
+            sessions[old]?.drainDeadline = moment.now + FleetLimits.supersededDrain
+        }
         rank(old)
         schedule(old)
     }
@@ -201,7 +200,7 @@ extension Fleet {
         sessions[id]?.answerBy = nil
         guard let control = session.controlID, let token = session.token else { return }
         offer(token.bytes, of: id, on: control, at: moment)
-        if session.isDraining { sendDrain(id, at: moment, notBefore: .zero) }
+        rank(id)
     }
 
     /// Sends an OK that asks for a DataHello with `token`.
@@ -256,7 +255,7 @@ extension Fleet {
             response.resumed = true
             actions.append(.send(control, .registerResponse(response)))
         }
-        if session.isDraining { sendDrain(id, at: moment, notBefore: .zero) }
+        if let notice = drain.notice(of: id) { tell(id, notice, at: moment) }
         rank(id)
         schedule(id)
         tellUpdated(id)

@@ -49,7 +49,7 @@ package struct Fleet: ~Copyable {
     var epochsAhead: [DeviceID: UInt64] = [:]
 
     package internal(set) var nodeState = NodeState.active
-    var drain = DrainProgress()
+    var drain = DrainMachine()
     package internal(set) var isStopping = false
 
     package init(configuration: FleetConfiguration) {
@@ -137,7 +137,10 @@ package struct Fleet: ~Copyable {
     /// Puts a session where it belongs in the order of selection, after anything that may have moved it.
     mutating func rank(_ id: SessionID) {
         let session = sessions[id]
-        if let session { recount(session) }
+        if let session {
+            recount(session)
+            drain.note(id, conns: session.conns.count, isReachable: session.isReachable)
+        }
         guard let session, session.takesConns else {
             candidates.remove(id)
             return

@@ -57,6 +57,8 @@ package enum FleetAction: Sendable, Equatable {
     /// Told once for every conn, also for those that never opened.
     case connEnded(ConnSnapshot, CloseReason, at: WallTime)
     case nodeStateChanged(NodeState)
+    /// Devices were told to leave, or the drain has come to another state.
+    case drainProgressed
 }
 
 /// What a client's conn needs of a device.

@@ -78,49 +78,6 @@ package struct ReportedLoad: Sendable, Equatable {
     package var roundTripMilliseconds: Double?
 }
 
-/// How a node is to be drained.
-package struct DrainRequest: Sendable, Hashable {
-    package var deadline: Duration
-    /// wss:// URLs that devices are sent to; empty for the node's own list.
-    package var alternatives: [String]
-    package var reason: String
-    /// Devices begin to move at this pace.
-    package var devicesPerSecond: Int
-
-    package init(
-        deadline: Duration = .seconds(300), alternatives: [String] = [], reason: String = "",
-        devicesPerSecond: Int = 50
-    ) {
-        self.deadline = deadline
-        self.alternatives = alternatives
-        self.reason = reason
-        self.devicesPerSecond = devicesPerSecond
-    }
-}
-
-/// How far a drain has come (contract section 5).
-package struct DrainSnapshot: Sendable, Hashable {
-    package enum State: String, Sendable, Hashable, CaseIterable {
-        case none
-        case handover
-        case settling
-        case forcing
-        case drained
-        case held
-        case canceled
-    }
-
-    package var state: State
-    package var startedAt: WallTime?
-    package var deadlineAt: WallTime?
-    package var devicesTotal: Int
-    package var devicesMoved: Int
-    package var devicesRemaining: Int
-    package var connsRemaining: Int
-    package var connsCut: Int
-    package var reason: String
-}
-
 /// What a node has done since its start; grows only.
 package struct FleetTotals: Sendable, Hashable {
     package var sessionsStarted: UInt64 = 0

@@ -6,6 +6,7 @@ struct IndexedHeap<ID: Hashable, Key: Comparable> {
 
     var first: (id: ID, key: Key)? { items.first }
     var count: Int { items.count }
+    var isEmpty: Bool { items.isEmpty }
     /// All ids, in no order.
     var ids: [ID] { items.map(\.id) }
 

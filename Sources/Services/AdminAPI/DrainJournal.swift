@@ -8,6 +8,7 @@ struct DrainOrder {
     var deadlineSeconds: Int
     var devicesPerSecond: Int
     var redirectTo: [String]
+    var onDeadline: DrainRequest.DeadlineAction
     var reason: String
 }
 
@@ -59,7 +60,8 @@ package final class DrainJournal {
             state: DrainSnapshot.State.handover.rawValue, version: Int64(version),
             startedAt: isNew ? now : record?.startedAt ?? now, deadlineAt: WallTime(microseconds: deadline),
             endedAt: nil, deadlineSeconds: order.deadlineSeconds, devicesPerSecond: order.devicesPerSecond,
-            redirectTo: order.redirectTo, onDeadline: "cut", reason: order.reason, actor: actor,
+            redirectTo: order.redirectTo, onDeadline: order.onDeadline.rawValue, reason: order.reason,
+            actor: actor,
             etaSeconds: 0, devicesTotal: 0, devicesMoved: 0, devicesRemaining: 0, connsRemaining: 0,
             connsCut: 0, blockers: [], targets: order.redirectTo, updatedAt: now)
     }

@@ -44,10 +44,7 @@ extension AdminAPI {
             deadlineSeconds: body.integer("deadline_seconds", in: Self.deadlineRange) ?? 300,
             devicesPerSecond: body.integer("devices_per_second", in: Self.paceRange) ?? 50,
             redirectTo: body.strings("redirect_to", maximumCount: Self.mostTargets) ?? [],
-            reason: call.reason)
-        if let action = body.string("on_deadline"), action != "cut" {
-            call.faults.add("on_deadline", "must be cut")
-        }
+            onDeadline: readDeadlineAction(call), reason: call.reason)
         for (index, target) in order.redirectTo.enumerated()
         where order.redirectTo.firstIndex(of: target) != index {
             call.faults.add("redirect_to[\(index)]", "is there twice")
@@ -56,16 +53,25 @@ extension AdminAPI {
         return order
     }
 
+    private func readDeadlineAction(_ call: AdminCall) -> DrainRequest.DeadlineAction {
+        guard let word = call.body.string("on_deadline") else { return .cut }
+        guard let action = DrainRequest.DeadlineAction(rawValue: word) else {
+            call.faults.add("on_deadline", "must be cut or hold")
+            return .cut
+        }
+        return action
+    }
+
     private func startDrain(_ call: AdminCall) throws(AdminProblem) {
         let order = try readOrder(call)
         try atOwnNode(call) { () throws(AdminProblem) in
             try call.requireMatch(drainTag)
-            guard !order.redirectTo.isEmpty else { return begin(order, alternatives: [], call) }
+            guard !order.redirectTo.isEmpty else { return begin(order, [], call) }
             ask(.nodes, call) { [unowned self] answer throws(AdminProblem) in
                 guard case .nodes(let rows) = answer else { throw self.unexpectedAnswer }
                 let targets = try self.targets(order.redirectTo, in: rows)
                 try call.requireMatch(self.drainTag)
-                self.begin(order, alternatives: targets.map(\.url), call)
+                self.begin(order, targets.map(\.row.nodeID), call)
             }
         }
     }
@@ -94,12 +100,12 @@ extension AdminAPI {
         return targets
     }
 
-    private func begin(_ order: DrainOrder, alternatives: [String], _ call: AdminCall) {
+    private func begin(_ order: DrainOrder, _ targets: [NodeID], _ call: AdminCall) {
         drains.ordered(order, by: call.actor)
         backend.startDrain(
             DrainRequest(
-                deadline: .seconds(order.deadlineSeconds), alternatives: alternatives, reason: order.reason,
-                devicesPerSecond: order.devicesPerSecond))
+                deadline: .seconds(order.deadlineSeconds), onDeadline: order.onDeadline, redirectTo: targets,
+                reason: order.reason, devicesPerSecond: order.devicesPerSecond))
         drains.changed(backend.drain)
         answerDrain(call, .accepted)
     }
@@ -206,19 +212,9 @@ extension AdminAPI {
     }
 }
 
-extension NodeRow {
-    /// Where its devices connect; nil where it has no advertised host.
-    fileprivate var deviceURL: String? {
-        guard let host = advertiseHost else { return nil }
-        let isIPv6 = if case .v6? = IPAddress(host) { true } else { false }
-        return "wss://" + (isIPv6 ? "[\(host)]" : host) + ":\(wssPort)"
-    }
-}
-
 extension DrainPlan.Target {
     fileprivate init(_ row: NodeRow) {
-        self.init(
-            nodeID: row.nodeID, room: Int(clamping: row.maximumDevices) - Int(clamping: row.devicesOnline))
+        self.init(nodeID: row.nodeID, room: row.room)
     }
 }
 

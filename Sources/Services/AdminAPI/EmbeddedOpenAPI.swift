@@ -1690,7 +1690,7 @@ components:
         deadline_seconds: { type: integer, minimum: 0, maximum: 604800, default: 300 }
         devices_per_second: { type: integer, minimum: 1, maximum: 100000, default: 50 }
         redirect_to: { type: array, maxItems: 1000, uniqueItems: true, items: { type: string } }
-        on_deadline: { type: string, enum: [cut], default: cut }
+        on_deadline: { type: string, enum: [cut, hold], default: cut }
         reason: { $ref: "#/components/schemas/ReasonText" }
     Drain:
       type: object

@@ -250,6 +250,11 @@ package final class DevicePlane {
     package var nodeState: NodeState { fleet.nodeState }
     package var drainSnapshot: DrainSnapshot { fleet.drainSnapshot }
 
+    /// What takes longer to find out; lists hold `count` at most.
+    package func drainDetails(atMost count: Int) -> DrainDetails {
+        fleet.drainDetails(atMost: count, at: moment)
+    }
+
     /// Cordons or uncordons the node.
     package func setEligibility(_ isEligible: Bool) {
         fleet.setEligible(isEligible)
@@ -262,7 +267,25 @@ package final class DevicePlane {
     }
 
     package func undrain(staysCordoned: Bool = false) {
-        fleet.cancelDrain(staysCordoned: staysCordoned)
+        fleet.cancelDrain(staysCordoned: staysCordoned, at: moment)
+        settle()
+    }
+
+    /// An operator's order of an earlier life stays in force; called before the first device.
+    package func restore(_ state: NodeState, _ past: PastDrain?) {
+        fleet.restore(state, past)
+        settle()
+    }
+
+    /// The other nodes that are alive.
+    package func takersChanged(_ takers: [Taker]) {
+        fleet.takersChanged(takers, at: moment)
+        settle()
+    }
+
+    /// Where devices of the drain are now.
+    package func devicesArrived(_ counts: [NodeID: Int], moved: [SessionID]) {
+        fleet.devicesArrived(counts, moved: moved, at: moment)
         settle()
     }
 
@@ -381,6 +404,8 @@ package final class DevicePlane {
         case .nodeStateChanged(let state):
             logger.notice("node state changed", metadata: ["state": "\(state.rawValue)"])
             observer?.nodeStateChanged(state)
+        case .drainProgressed:
+            observer?.drainProgressed()
         default:
             return
         }

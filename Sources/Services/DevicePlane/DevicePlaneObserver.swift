@@ -14,4 +14,6 @@ package protocol DevicePlaneObserver: AnyObject {
     /// Told once for each conn, also for those that never opened (`state` is `opening` then).
     func connEnded(_ conn: ConnSnapshot, reason: CloseReason, at: WallTime)
     func nodeStateChanged(_ state: NodeState)
+    /// Devices were told to leave, or the drain has come to another state.
+    func drainProgressed()
 }

@@ -374,4 +374,14 @@ package struct NodeRow: Sendable, Hashable {
         self.memoryUsedBytes = memoryUsedBytes
         self.maximumDevices = maximumDevices
     }
+
+    /// Where its devices connect; nil where it has no advertised host.
+    package var deviceURL: String? {
+        guard let host = advertiseHost else { return nil }
+        let isIPv6 = if case .v6? = IPAddress(host) { true } else { false }
+        return "wss://" + (isIPv6 ? "[\(host)]" : host) + ":\(wssPort)"
+    }
+
+    /// How many more devices it takes.
+    package var room: Int { max(0, Int(clamping: maximumDevices) - Int(clamping: devicesOnline)) }
 }

@@ -48,10 +48,11 @@ import Testing
     @Test func aDrainingNodeTakesResumesOnly() throws {
         let harness = FleetHarness()
         let device = try harness.join("d")
-        harness.fleet.startDrain(DrainRequest(alternatives: ["wss://x:1"]), at: harness.moment)
+        harness.fleet.takersChanged([try taker("x", room: 5)], at: harness.moment)
+        harness.fleet.startDrain(DrainRequest(), at: harness.moment)
         let (_, refused) = try harness.register("new")
         #expect(refused.status == .draining)
-        #expect(refused.alternatives == ["wss://x:1"])
+        #expect(refused.alternatives == ["wss://x:443"])
         #expect(harness.log.closes.last == .tryLater)
         #expect(try harness.register("d").1.status == .draining)
         #expect(harness.session(device.session) != nil)
@@ -79,20 +80,172 @@ import Testing
     @Test func devicesMoveAtAPace() throws {
         let harness = FleetHarness()
         for index in 0..<5 { _ = try harness.join("d\(index)") }
+        let start = harness.moment.now
         harness.fleet.startDrain(
             DrainRequest(deadline: .seconds(60), devicesPerSecond: 2), at: harness.moment)
-        let turns: [UInt32] = harness.drainActions().sent.compactMap {
-            guard case .drain(let drain) = $0 else { return nil }
-            return drain.notBeforeMilliseconds
+        var turns: [Duration] = []
+        while turns.count < 5 {
+            for case .drain(let drain) in harness.drainActions().sent {
+                let moveAt = harness.moment.now + .milliseconds(Int64(drain.notBeforeMilliseconds))
+                turns.append(moveAt - start)
+                #expect(moveAt - harness.moment.now <= DrainMachine.lookahead)
+            }
+            harness.step()
         }
-        #expect(turns == [0, 500, 1_000, 1_500, 2_000])
+        #expect(turns == [0, 500, 1_000, 1_500, 2_000].map { .milliseconds($0) })
+    }
+
+    @Test func eachDeviceGetsATakerByItsRoomAndTheOthersBehindIt() throws {
+        let harness = FleetHarness()
+        harness.fleet.takersChanged(
+            [try taker("a", room: 30), try taker("b", room: 10), try taker("c", room: 0)],
+            at: harness.moment)
+        for index in 0..<8 { _ = try harness.join("d\(index)") }
+        harness.fleet.startDrain(DrainRequest(devicesPerSecond: 1_000), at: harness.moment)
+        let told: [[String]] = harness.drainActions().sent.compactMap {
+            guard case .drain(let drain) = $0 else { return nil }
+            return drain.alternatives
+        }
+        #expect(told.count == 8)
+        #expect(told.count { $0 == ["wss://a:443", "wss://b:443"] } == 6)
+        #expect(told.count { $0 == ["wss://b:443", "wss://a:443"] } == 2)
+    }
+
+    @Test func aFullNodeNamesNodesThatAreNot() throws {
+        let harness = FleetHarness {
+            $0.maximumDevices = 1
+            $0.alternatives = []
+        }
+        _ = try harness.join("d")
+        #expect(try harness.register("e").1.alternatives.isEmpty)
+        var closed = try taker("closed", room: 10)
+        closed.isOpen = false
+        harness.fleet.takersChanged(
+            [try taker("a", room: 10), try taker("b", room: 10), closed, try taker("full", room: 0)],
+            at: harness.moment)
+        let first = try harness.register("f").1
+        #expect(first.status == .overloaded)
+        let second = try harness.register("g").1
+        // Not all of them to the same node.
+        #expect(
+            Set([first.alternatives.first, second.alternatives.first]) == ["wss://a:443", "wss://b:443"])
+        #expect(first.alternatives.count == 2)
+    }
+
+    @Test func aDeviceThatHasMovedIsKnownByItsNewerSession() throws {
+        let harness = FleetHarness()
+        let device = try harness.join("d")
+        let placement = try harness.openConn()
+        harness.fleet.takersChanged([try taker("a", room: 10)], at: harness.moment)
+        harness.fleet.startDrain(DrainRequest(deadline: .seconds(60)), at: harness.moment)
+        harness.drainActions()
+        let nodeA = try #require(NodeID("a"))
+        harness.fleet.devicesArrived([nodeA: 1], moved: [device.session], at: harness.moment)
+        #expect(harness.drainSnapshot.devicesMoved == 1)
+        #expect(harness.drainSnapshot.devicesRemaining == 0)
+        #expect(harness.drainSnapshot.state == .settling)
+        #expect(
+            harness.fleet.drainDetails(atMost: 5, at: harness.moment).targets == [
+                DrainTarget(nodeID: nodeA, state: .open, assigned: 1, arrived: 1, devicesPerSecond: 50)
+            ])
+        // Undrained: the conn may still end in peace, and no other comes.
+        harness.fleet.cancelDrain(staysCordoned: false, at: harness.moment)
+        harness.drainActions()
+        #expect(try harness.open() == nil)
+        #expect(harness.conn(placement.connID) != nil)
+        #expect(harness.pass(.seconds(60)).closes == [.drained])
+    }
+
+    @Test func aDeviceThatIsBackIsToldAfterItsResume() throws {
+        let harness = FleetHarness()
+        let device = try harness.join("d")
+        harness.fleet.controlClosed(device.control, at: harness.moment)
+        harness.fleet.startDrain(DrainRequest(deadline: .seconds(60)), at: harness.moment)
+        #expect(harness.drainActions().sent.isEmpty)
+        #expect(harness.drainSnapshot.state == .handover)
+        #expect(harness.drainSnapshot.devicesWaiting == 1)
+        let (control, resumed) = try harness.register("d", resuming: device.session)
+        #expect(resumed.resumed)
+        harness.pass(.milliseconds(1))
+        guard
+            case .send(control, .drain)? = harness.log.last(where: {
+                if case .send = $0 { true } else { false }
+            })
+        else {
+            Issue.record("not told")
+            return
+        }
+        #expect(harness.drainSnapshot.state == .settling)
+    }
+
+    @Test func whatIsLeftAtTheDeadlineMayBeHeld() throws {
+        let harness = FleetHarness()
+        _ = try harness.join("d")
+        let placement = try harness.openConn()
+        harness.fleet.startDrain(
+            DrainRequest(deadline: .seconds(60), onDeadline: .hold), at: harness.moment)
+        harness.drainActions()
+        #expect(harness.pass(.seconds(3_600)).closes == [.silent])
+        harness.connEnds(placement.connID, .sessionLost)
+        #expect(harness.nodeState == .drained)
+
+        let patient = FleetHarness { $0.heartbeatTimeout = .seconds(100_000) }
+        _ = try patient.join("d")
+        let held = try patient.openConn()
+        patient.fleet.startDrain(
+            DrainRequest(deadline: .seconds(60), onDeadline: .hold), at: patient.moment)
+        #expect(patient.pass(.seconds(3_600)).closes.isEmpty)
+        #expect(patient.drainSnapshot.state == .held)
+        #expect(patient.drainSnapshot.connsRemaining == 1)
+        #expect(patient.nodeState == .draining)
+        // A new deadline lets it go on.
+        patient.fleet.startDrain(DrainRequest(deadline: .seconds(5)), at: patient.moment)
+        #expect(patient.drainSnapshot.state == .settling)
+        #expect(patient.pass(.seconds(5)).closes == [.drained])
+        patient.connEnds(held.connID, .nodeDrained)
+        #expect(patient.drainSnapshot.connsCut == 1)
+        #expect(patient.drainSnapshot.devicesLost == 1)
+    }
+
+    @Test func detailsTellWhatHoldsTheDrainUp() throws {
+        let harness = FleetHarness { $0.heartbeatTimeout = .seconds(1_000) }
+        _ = try harness.join("d")
+        var conns: [ConnID] = []
+        for _ in 0..<4 {
+            conns.append(try harness.openConn().connID)
+            harness.advance(.seconds(10))
+        }
+        harness.fleet.startDrain(DrainRequest(deadline: .seconds(600)), at: harness.moment)
+        let details = harness.fleet.drainDetails(atMost: 3, at: harness.moment)
+        #expect(details.blockers.map(\.connID) == Array(conns.prefix(3)))
+        #expect(details.estimate == DrainEstimate(time: .seconds(40), basis: .oldestConn))
+        #expect(details.unmovedTotal == 0)
+        harness.pass(.seconds(60))
+        let later = harness.fleet.drainDetails(atMost: 3, at: harness.moment)
+        #expect(later.unmoved == [try #require(DeviceID("d"))])
+        #expect(later.unmovedTotal == 1)
+    }
+
+    @Test func anEarlierLifesDrainStaysInForce() throws {
+        let harness = FleetHarness()
+        let past = PastDrain(
+            startedAt: harness.moment.wall, deadlineAt: harness.moment.wall, endedAt: harness.moment.wall,
+            devicesTotal: 9, devicesMoved: 4, connsCut: 2, reason: "update")
+        harness.fleet.restore(.drained, past)
+        #expect(try harness.register("d").1.status == .draining)
+        let drain = harness.drainSnapshot
+        #expect(drain.state == .drained && drain.devicesTotal == 9 && drain.devicesMoved == 4)
+        #expect(drain.devicesLost == 5 && drain.devicesRemaining == 0 && drain.connsCut == 2)
+        harness.fleet.cancelDrain(staysCordoned: false, at: harness.moment)
+        #expect(harness.nodeState == .active)
+        #expect(harness.drainSnapshot.state == .drained)
     }
 
     @Test func anUndrainedNodeIsUsedAgain() throws {
         let harness = FleetHarness()
         let device = try harness.join("d")
         harness.fleet.startDrain(DrainRequest(deadline: .seconds(60)), at: harness.moment)
-        harness.fleet.cancelDrain(staysCordoned: false)
+        harness.fleet.cancelDrain(staysCordoned: false, at: harness.moment)
         harness.drainActions()
         #expect(harness.nodeState == .active)
         #expect(harness.drainSnapshot.state == .canceled)
@@ -110,9 +263,13 @@ import Testing
         let harness = FleetHarness()
         harness.fleet.startDrain(DrainRequest(), at: harness.moment)
         #expect(harness.nodeState == .drained)
-        harness.fleet.cancelDrain(staysCordoned: true)
+        harness.fleet.cancelDrain(staysCordoned: true, at: harness.moment)
         #expect(harness.nodeState == .cordoned)
-        harness.fleet.cancelDrain(staysCordoned: false)
+        harness.fleet.cancelDrain(staysCordoned: false, at: harness.moment)
         #expect(harness.nodeState == .active)
+    }
+
+    private func taker(_ name: String, room: Int) throws -> Taker {
+        Taker(nodeID: try #require(NodeID(name)), url: "wss://\(name):443", room: room)
     }
 }

@@ -67,6 +67,12 @@ final class FleetHarness {
         return drainActions()
     }
 
+    /// Moves the clock to what is due next, and lets it happen.
+    func step() {
+        advance(max(.zero, fleet.nextDeadline - moment.now))
+        fleet.expire(at: moment)
+    }
+
     func openControl(identity: DeviceID? = nil) -> ControlID {
         lastControl += 1
         let id = ControlID(serial: lastControl)

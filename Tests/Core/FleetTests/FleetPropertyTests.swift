@@ -198,7 +198,9 @@ private final class FleetWorld {
         case 2: harness.fleet.revoke(device, at: harness.moment)
         case 3: harness.fleet.setEligible(Bool.random(using: &random))
         case 4: harness.fleet.startDrain(DrainRequest(deadline: .seconds(20)), at: harness.moment)
-        default: harness.fleet.cancelDrain(staysCordoned: Bool.random(using: &random))
+        default:
+            harness.fleet.cancelDrain(
+                staysCordoned: Bool.random(using: &random), at: harness.moment)
         }
     }
 
@@ -245,7 +247,8 @@ private final class FleetWorld {
             epochs[session.deviceID] = session.epoch
         case .sessionEnded(let session, _, _):
             if !endedSessions.insert(session.sessionID).inserted { fault = "a session ended twice" }
-        case .sessionUpdated, .recordOverdue, .loadReported, .connOpened, .nodeStateChanged:
+        case .sessionUpdated, .recordOverdue, .loadReported, .connOpened, .nodeStateChanged,
+            .drainProgressed:
             break
         }
     }

@@ -22,9 +22,7 @@ final class FakeBackend: AdminBackend {
     var sessions: [SessionSnapshot] = []
     var conns: [ConnSnapshot] = []
     var sightings: [DeviceID: WallTime] = [:]
-    var drain = DrainSnapshot(
-        state: .none, startedAt: nil, deadlineAt: nil, devicesTotal: 0, devicesMoved: 0, devicesRemaining: 0,
-        connsRemaining: 0, connsCut: 0, reason: "")
+    var drain = DrainSnapshot(state: .none)
     var drainRequests: [DrainRequest] = []
     var closed: [ConnID] = []
     var disconnected: [DeviceID] = []

@@ -111,8 +111,7 @@ struct AdminNodeTests {
             try bench.send(.post, "/v1/nodes/self/drain", body: #"{"redirect_to":["pop-2","pop-4"]}"#).status
                 == 202)
         #expect(
-            bench.backend.drainRequests.last?.alternatives
-                == ["wss://two.example:443", "wss://[2001:db8::1]:443"])
+            bench.backend.drainRequests.last?.redirectTo == [someNode("pop-2"), someNode("pop-4")])
     }
 
     @Test func wrongDrainOrdersAreNamed() throws {
@@ -122,7 +121,7 @@ struct AdminNodeTests {
             #"{"deadline_seconds":1.5}"#: "deadline_seconds",
             #"{"deadline_seconds":1e300}"#: "deadline_seconds",
             #"{"devices_per_second":0}"#: "devices_per_second",
-            #"{"redirect_to":[1]}"#: "redirect_to", #"{"on_deadline":"hold"}"#: "on_deadline",
+            #"{"redirect_to":[1]}"#: "redirect_to", #"{"on_deadline":"keep"}"#: "on_deadline",
             #"{"reason":1}"#: "reason", #"{"force":true}"#: "force",
         ]
         for (body, field) in wrong {

@@ -39,4 +39,5 @@ package final class PlaneObserver: DevicePlaneObserver {
     }
 
     package func nodeStateChanged(_ state: NodeState) { states.append(state) }
+    package func drainProgressed() {}
 }
