@@ -48,6 +48,7 @@ final class NodeListeners {
             api?.noticed(tokenRevision: revisions.adminTokens)
             admissions.noticed(revisions.admissions)
         }
+        store.asked = { [weak api] question, answer in api?.perform(question, answer: answer) }
         admin = HTTPServer(on: loop, tls: certificates.adminContext, handler: api)
         adminAddress = try admin.listen(
             SocketAddress(ip: configuration.admin.bind, port: configuration.admin.port))

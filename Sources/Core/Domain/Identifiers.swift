@@ -74,6 +74,12 @@ extension UUIDIdentifier {
 }
 
 /// One proxied connection, from the client's request to its end.
+///
+/// Its id tells the node that holds it. It is a UUID of version 8 (RFC 9562 section 5.8):
+///
+///     digest of the node's id   random    ver random   var random
+///     xxxxxxxx              -   xxxx   -  8   xxx   -  [89ab]xxx-xxxxxxxxxxxx
+///     32 bits                   16            12              62
 package struct ConnID: UUIDIdentifier {
     package let high: UInt64
     package let low: UInt64
@@ -81,6 +87,17 @@ package struct ConnID: UUIDIdentifier {
     package init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
+    }
+
+    /// An id for a conn of `node`: its 90 random bits come from `generator`.
+    package init(of node: NodeID, using generator: inout some RandomNumberGenerator) {
+        high = UInt64(node.digest) << 32 | generator.next() & 0xffff_0fff | 0x8000
+        low = generator.next() & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000
+    }
+
+    /// Whether the conn may be one of `node`: certain if not, and wrong for one of 2^32 others if so.
+    package func isOf(_ node: NodeID) -> Bool {
+        high >> 12 & 0xf == 8 && high >> 32 == UInt64(node.digest)
     }
 }
 
@@ -153,6 +170,15 @@ package struct NodeID: Sendable, Hashable, Comparable, CustomStringConvertible {
 
     package static func < (lhs: NodeID, rhs: NodeID) -> Bool {
         lhs.description < rhs.description
+    }
+
+    /// FNV-1a of 64 bits, folded: every node and version makes the same of the same name.
+    package var digest: UInt32 {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in description.utf8 {
+            hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
+        }
+        return UInt32(truncatingIfNeeded: hash ^ hash >> 32)
     }
 }
 

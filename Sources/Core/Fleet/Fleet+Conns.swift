@@ -20,7 +20,7 @@ extension Fleet {
         }
         totals.connsPlaced += 1
         let conn = Conn(
-            id: ConnID(using: &random), request: request, openedAt: moment.wall,
+            id: ConnID(of: configuration.nodeID, using: &random), request: request, openedAt: moment.wall,
             deadline: moment.now + request.connectTimeout, deviceID: session.deviceID, session: picked,
             connection: data.connection, asked: [picked], lastActiveAt: moment.now)
         conns[conn.id] = conn

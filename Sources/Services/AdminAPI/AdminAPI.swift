@@ -76,7 +76,7 @@ package final class AdminAPI: HTTPHandler {
 
     package func handle(_ request: HTTPRequest, _ responder: HTTPResponder) {
         let call = AdminCall(
-            request, requestID: requestID(request.fields["x-request-id"]), responder: responder
+            request, requestID: requestID(request.fields["x-request-id"]), origin: .client(responder)
         ) { [weak self] call, status in
             self?.finished(call, status)
         }
@@ -94,7 +94,7 @@ package final class AdminAPI: HTTPHandler {
     }
 
     /// The route of a call; nil when the call is answered already, as OPTIONS is.
-    private func find(_ call: AdminCall) throws(AdminProblem) -> AdminRoute? {
+    func find(_ call: AdminCall) throws(AdminProblem) -> AdminRoute? {
         let method = call.request.method
         if call.request.target.form == .asterisk {
             call.answerNothing(["Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"])
@@ -159,7 +159,7 @@ package final class AdminAPI: HTTPHandler {
         return isWanted
     }
 
-    private func read(_ call: AdminCall, _ route: AdminRoute) throws(AdminProblem) {
+    func read(_ call: AdminCall, _ route: AdminRoute) throws(AdminProblem) {
         guard let pairs = call.request.target.queryPairs else { throw .badTarget }
         let known = route.isSafe ? route.parameters : route.parameters.union(["reason"])
         let query = AdminQuery(pairs, known: known, faults: call.faults)
@@ -218,11 +218,12 @@ package final class AdminAPI: HTTPHandler {
         return principal
     }
 
-    private func finished(_ call: AdminCall, _ status: HTTPStatus) {
+    func finished(_ call: AdminCall, _ status: HTTPStatus) {
         figures.answered(
             call.request.method, call.route, status, after: SystemClock.now - call.startedAt)
         let isUnsafe = call.request.method.isUnsafe
-        if isUnsafe { audit(call, status) }
+        // What another node has let in, it has on its record.
+        if isUnsafe, !call.isOfOtherNode { audit(call, status) }
         // Probes and readers that find the node unready or its database away would fill the log.
         guard isUnsafe || status == .internalServerError else { return }
         let request = call.request
@@ -230,6 +231,7 @@ package final class AdminAPI: HTTPHandler {
             "method": "\(request.method)", "path": "\(request.target.path)", "status": "\(status)",
             "request_id": "\(call.requestID)", "remote_address": "\(request.peerAddress)",
         ]
+        if call.isOfOtherNode { fields["for"] = "another node" }
         if !call.actor.isEmpty { fields["actor"] = "\(call.actor)" }
         if !call.reason.isEmpty { fields["reason"] = "\(call.reason)" }
         logger.info("admin request", metadata: fields)
@@ -256,6 +258,7 @@ package final class AdminAPI: HTTPHandler {
         backend.ask(query) { [weak self] result in
             guard let self else { return }
             do throws(AdminProblem) {
+                guard !call.isTooLate else { throw .nodeUnreachable }
                 switch result {
                 case .success(let answer): try use(answer)
                 case .failure(let failure): throw problem(failure)

@@ -15,6 +15,8 @@ struct AdminAnswer {
     var holdsSecret = false
     /// Nothing was done: the same call may well have another answer later.
     var isPassing = false
+    /// Nobody can tell whether what was asked has been done, or is being done.
+    var isUncertain = false
 
     func head(requestID: String) -> HTTPResponseHead {
         let isUsual = media == Self.json && !fields.contains("cache-control")
@@ -35,6 +37,13 @@ struct AdminAnswer {
 
 /// One request on its way to its answer.
 package final class AdminCall {
+    /// Where it comes from, and its answer goes.
+    enum Origin {
+        case client(HTTPResponder)
+        /// Another node has let it in, and audits it. It must not be begun after the deadline.
+        case node(until: Instant, answer: (AdminAnswer) -> Void)
+    }
+
     let request: HTTPRequest
     let requestID: String
     /// What is wrong with query and body, as far as they have been read.
@@ -55,22 +64,32 @@ package final class AdminCall {
     /// Has something to do with the answer before it is sent.
     var beforeAnswer: ((AdminAnswer, _ send: @escaping () -> Void) -> Void)?
 
-    private let responder: HTTPResponder
+    private let origin: Origin
     private let answered: (AdminCall, HTTPStatus) -> Void
 
     init(
-        _ request: HTTPRequest, requestID: String, responder: HTTPResponder,
+        _ request: HTTPRequest, requestID: String, origin: Origin,
         answered: @escaping (AdminCall, HTTPStatus) -> Void
     ) {
         self.request = request
         self.requestID = requestID
-        self.responder = responder
+        self.origin = origin
         self.answered = answered
         query = AdminQuery([], known: [], faults: faults)
         body = AdminBody(faults: faults)
     }
 
     var actor: String { principal?.name ?? "" }
+
+    /// Another node asks: what is not here is not looked for elsewhere.
+    var isOfOtherNode: Bool {
+        if case .node = origin { true } else { false }
+    }
+
+    /// Whoever asked has been told by now that nothing was done, or soon will be.
+    var isTooLate: Bool {
+        if case .node(let deadline, _) = origin { SystemClock.now >= deadline } else { false }
+    }
 
     // MARK: Reading
 
@@ -164,8 +183,12 @@ package final class AdminCall {
         answer(AdminAnswer(status: status, fields: fields, media: media, body: content))
     }
 
-    /// Begins an answer in pieces.
-    func stream(media: String) -> HTTPResponder {
+    /// Begins an answer in pieces; nil for another node, which is answered in whole.
+    func stream(media: String) -> HTTPResponder? {
+        guard case .client(let responder) = origin else {
+            fail(.pathNotFound)
+            return nil
+        }
         answered(self, .ok)
         responder.start(
             HTTPResponseHead(
@@ -193,6 +216,9 @@ package final class AdminCall {
 
     private func send(_ answer: AdminAnswer) {
         answered(self, answer.status)
-        responder.respond(answer.head(requestID: requestID), body: answer.body)
+        switch origin {
+        case .client(let responder): responder.respond(answer.head(requestID: requestID), body: answer.body)
+        case .node(_, let deliver): deliver(answer)
+        }
     }
 }

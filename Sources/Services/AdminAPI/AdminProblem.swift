@@ -27,6 +27,8 @@ package struct AdminProblem: Error, Sendable, Equatable {
     package var members: [JSONMember] = []
     /// Nothing was done: the same call may well have another answer later.
     package var isPassing = false
+    /// Nobody can tell whether what was asked has been done, or is being done.
+    package var isUncertain = false
 
     package init(_ status: HTTPStatus, _ code: String, _ detail: String) {
         self.status = status
@@ -37,6 +39,13 @@ package struct AdminProblem: Error, Sendable, Equatable {
     package static func == (lhs: AdminProblem, rhs: AdminProblem) -> Bool {
         lhs.status == rhs.status && lhs.code == rhs.code && lhs.detail == rhs.detail
             && lhs.errors == rhs.errors
+    }
+
+    /// The same, of a call that may be sent again with its Idempotency-Key.
+    var passing: AdminProblem {
+        var problem = self
+        problem.isPassing = true
+        return problem
     }
 
     func adding(_ name: String, _ value: String) -> AdminProblem {
@@ -50,7 +59,7 @@ package struct AdminProblem: Error, Sendable, Equatable {
         for field in self.fields { fields.append(field.name, field.value) }
         return AdminAnswer(
             status: status, fields: fields, media: "application/problem+json",
-            body: document(requestID: requestID), isPassing: isPassing)
+            body: document(requestID: requestID), isPassing: isPassing, isUncertain: isUncertain)
     }
 
     private func document(requestID: String) -> [UInt8] {
@@ -138,7 +147,31 @@ extension AdminProblem {
     ).adding("Retry-After", "30")
     static let nodeUnreachable = AdminProblem(
         .serviceUnavailable, "node_unreachable",
-        "What was asked lives on a node that can't be reached from here.")
+        "The node that holds what was asked for can't be reached: nothing was done."
+    ).adding("Retry-After", "5")
+    static let tooManyNodeRequests = AdminProblem(
+        .serviceUnavailable, "too_many_node_requests",
+        "As many calls wait for other nodes as may: nothing was done."
+    ).adding("Retry-After", "2")
+    static let deviceMoved = AdminProblem(
+        .conflict, "device_moved", "The device has moved to another node meanwhile: try again."
+    ).passing.adding("Retry-After", "1")
+    static let answerTooLarge = AdminProblem(
+        .internalServerError, "internal_error", "The node's answer is too large to be passed on.")
+
+    /// Nodes that are live have not answered in time.
+    ///
+    /// - Parameter done: members that tell what the others have done.
+    static func nodeTimeout(_ nodes: [NodeID], done: [JSONMember] = []) -> AdminProblem {
+        let names = nodes.map(\.description)
+        var problem = AdminProblem(
+            .gatewayTimeout, "node_timeout",
+            "No answer in time from \(names.joined(separator: ", ")): what was asked may have been done there."
+        )
+        problem.members = done + [JSONMember("nodes", .array(names.map { .string($0) }))]
+        problem.isUncertain = true
+        return problem
+    }
 
     static func tooManyFailures(_ wait: Duration) -> AdminProblem {
         let seconds = max(1, (wait.milliseconds + 999) / 1_000)

@@ -159,7 +159,9 @@ extension AdminAPI {
         withDevice(id, call) { [weak self] row throws(AdminProblem) in
             guard let self else { return }
             try call.requireMatch(Self.tag(row.sessionEpoch))
-            throw row.online && row.nodeID != self.backend.nodeID ? .nodeUnreachable : .deviceOffline
+            guard row.online, let node = row.nodeID, node != self.backend.nodeID else { throw .deviceOffline }
+            guard !call.isOfOtherNode else { throw .deviceMoved }
+            self.forward(call, to: node)
         }
     }
 

@@ -18,6 +18,7 @@ info:
     OPTIONS answers, too; no token is needed for that. Malformed or too large requests are refused before they are
     read: 400, 408, 413, 414, 417, 431, 501, 505, each as a problem document.
     Every unsafe call takes a `reason`, of the query or the body, and is a line of the audit trail.
+    Any node answers for all: what another one holds is asked of that node, which takes up to five seconds.
 servers:
   - url: http://127.0.0.1:9080
 security:
@@ -364,7 +365,8 @@ paths:
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
-        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+        "503": { $ref: "#/components/responses/NodeUnreachable" }
+        "504": { $ref: "#/components/responses/NodeTimeout" }
   /v1/nodes/{node_id}/drain:
     get:
       operationId: getDrain
@@ -394,7 +396,8 @@ paths:
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
-        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+        "503": { $ref: "#/components/responses/NodeUnreachable" }
+        "504": { $ref: "#/components/responses/NodeTimeout" }
     post:
       operationId: startDrain
       tags: [nodes]
@@ -437,7 +440,8 @@ paths:
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
-        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+        "503": { $ref: "#/components/responses/NodeUnreachable" }
+        "504": { $ref: "#/components/responses/NodeTimeout" }
     delete:
       operationId: cancelDrain
       tags: [nodes]
@@ -480,7 +484,8 @@ paths:
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
-        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+        "503": { $ref: "#/components/responses/NodeUnreachable" }
+        "504": { $ref: "#/components/responses/NodeTimeout" }
   /v1/nodes/{node_id}/drain/preview:
     post:
       operationId: previewDrain
@@ -524,7 +529,8 @@ paths:
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
-        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+        "503": { $ref: "#/components/responses/NodeUnreachable" }
+        "504": { $ref: "#/components/responses/NodeTimeout" }
   /v1/drains:
     get:
       operationId: listDrains
@@ -807,7 +813,8 @@ paths:
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
-        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+        "503": { $ref: "#/components/responses/NodeUnreachable" }
+        "504": { $ref: "#/components/responses/NodeTimeout" }
   /v1/devices/{device_id}/sessions:
     get:
       operationId: listDeviceSessions
@@ -914,6 +921,9 @@ paths:
       operationId: listConns
       tags: [conns]
       summary: Live conns, oldest first.
+      description: |
+        Of all nodes that are live; a live node that does not answer is told by 504, as a list without it would be
+        none. With `node_id` only that node is asked.
       security:
         - bearer: [read]
       parameters:
@@ -941,11 +951,14 @@ paths:
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/NodeUnreachable" }
+        "504": { $ref: "#/components/responses/NodeTimeout" }
   /v1/conns/close:
     post:
       operationId: closeConns
       tags: [conns]
       summary: Close all conns that match.
+      description: At all nodes that are live. Where one does not answer, the others' are closed all the same.
       security:
         - bearer: [operate]
       parameters:
@@ -978,7 +991,8 @@ paths:
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
-        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+        "503": { $ref: "#/components/responses/NodeUnreachable" }
+        "504": { $ref: "#/components/responses/NodeTimeout" }
   /v1/conns/{conn_id}:
     get:
       operationId: getConn
@@ -1006,6 +1020,8 @@ paths:
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/NodeUnreachable" }
+        "504": { $ref: "#/components/responses/NodeTimeout" }
     delete:
       operationId: closeConn
       tags: [conns]
@@ -1040,7 +1056,8 @@ paths:
         "422": { $ref: "#/components/responses/ValidationFailed" }
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
-        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+        "503": { $ref: "#/components/responses/NodeUnreachable" }
+        "504": { $ref: "#/components/responses/NodeTimeout" }
   /v1/tokens:
     get:
       operationId: listTokens
@@ -1476,7 +1493,7 @@ components:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Not Acceptable, status: 406, code: not_acceptable, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     Conflict:
-      description: It is not in a state for this (`device_offline`, `node_draining`, `too_many_tokens`), or the Idempotency-Key stands for a call that is being done or whose answer held a secret (`idempotency_key_in_flight`, `secret_shown_once`).
+      description: It is not in a state for this (`device_offline`, `device_moved`, `node_draining`, `too_many_tokens`), or the Idempotency-Key stands for a call that is being done or whose answer held a secret (`idempotency_key_in_flight`, `secret_shown_once`).
       headers:
         X-Request-Id: { $ref: "#/components/headers/RequestID" }
       content:
@@ -1533,7 +1550,7 @@ components:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Internal Server Error, status: 500, code: internal_error, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     DatabaseUnavailable:
-      description: The database, or the node that holds it, can not be reached (`database_unavailable`, `node_unreachable`).
+      description: The database can not be reached (`database_unavailable`).
       headers:
         X-Request-Id: { $ref: "#/components/headers/RequestID" }
         Retry-After: { $ref: "#/components/headers/RetryAfter" }
@@ -1541,6 +1558,28 @@ components:
         application/problem+json:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Service Unavailable, status: 503, code: database_unavailable, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
+    NodeUnreachable:
+      description: |
+        The database can not be reached (`database_unavailable`), or the node that holds what was asked for did not
+        take the call in time or is down (`node_unreachable`), or too many calls wait for nodes
+        (`too_many_node_requests`). Nothing was done, and nothing will be.
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
+        Retry-After: { $ref: "#/components/headers/RetryAfter" }
+      content:
+        application/problem+json:
+          schema: { $ref: "#/components/schemas/Problem" }
+          example: { type: "about:blank", title: Service Unavailable, status: 503, code: node_unreachable, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
+    NodeTimeout:
+      description: |
+        Live nodes, named by `nodes`, have not answered in time (`node_timeout`). What was asked may have been done
+        there, or is being done. Of conns that were to be closed, `closed` counts those that were at the others.
+      headers:
+        X-Request-Id: { $ref: "#/components/headers/RequestID" }
+      content:
+        application/problem+json:
+          schema: { $ref: "#/components/schemas/Problem" }
+          example: { type: "about:blank", title: Gateway Timeout, status: 504, code: node_timeout, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736, nodes: [pop-2] }
     TooManyReaders:
       description: As many readers as the node serves are there, or the node stops (`too_many_readers`).
       headers:
@@ -1571,6 +1610,8 @@ components:
         request_id: { type: string }
         errors: { type: array, items: { $ref: "#/components/schemas/Fault" } }
         checks: { type: array, items: { $ref: "#/components/schemas/Check" } }
+        nodes: { type: array, items: { type: string } }
+        closed: { type: integer, minimum: 0 }
     Fault:
       type: object
       required: [field, message]

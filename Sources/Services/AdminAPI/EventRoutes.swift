@@ -16,7 +16,7 @@ extension AdminAPI {
         let kinds = eventKinds(call)
         try call.validate()
         guard events.admitsReader() else { throw .tooManyReaders }
-        let stream = call.stream(media: AdminRoute.Media.events.rawValue)
+        guard let stream = call.stream(media: AdminRoute.Media.events.rawValue) else { return }
         // HEAD has had all there is.
         guard call.request.method != .head else { return stream.end() }
         let tokenID = call.principal?.tokenID

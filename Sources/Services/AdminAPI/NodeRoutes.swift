@@ -63,16 +63,13 @@ extension AdminAPI {
         return id
     }
 
-    /// Does `work` when the call is about this node; another one is either unknown or out of reach.
+    /// Does `work` when the call is about this node, and has another one answer for itself.
     func atOwnNode(
         _ call: AdminCall, _ work: () throws(AdminProblem) -> Void
     ) throws(AdminProblem) {
         let id = try nodeID(call)
         if id == backend.nodeID { return try work() }
-        ask(.node(id), call) { [unowned self] answer throws(AdminProblem) in
-            guard case .node(let row) = answer else { throw self.unexpectedAnswer }
-            throw row == nil ? .nodeNotFound : .nodeUnreachable
-        }
+        forward(call, to: id)
     }
 
     // MARK: Eligibility

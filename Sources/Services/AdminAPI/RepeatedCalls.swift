@@ -46,7 +46,8 @@ extension AdminAPI {
     /// is sent all the same: the work is done, and the key stays taken until the attempt counts as dead.
     private func keep(the claim: KeyClaim, of call: AdminCall) {
         call.beforeAnswer = { [weak self] answer, send in
-            guard let self else { return send() }
+            // Of an attempt that may be at work, the key is taken until it counts as dead.
+            guard let self, !answer.isUncertain else { return send() }
             backend.ask(answer.isKept ? .settleKey(claim, answer.keyed) : .releaseKey(claim)) { _ in send() }
         }
     }

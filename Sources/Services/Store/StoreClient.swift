@@ -11,6 +11,10 @@ package final class StoreClient: StorePort {
     /// Called with since when devices are known whose sessions have been put on record.
     package var learned: (([DeviceFirstSeen]) -> Void)?
 
+    /// Answers what other nodes ask of this one. Set before the loop runs; what nobody answers in time is not asked
+    /// again.
+    package var asked: ((ClaimedQuestion, _ answer: @escaping (NodeAnswer) -> Void) -> Void)?
+
     /// No new session may have an epoch up to this: lives of this node before this one gave them.
     package let lastEpoch: UInt64
 
@@ -36,6 +40,8 @@ package final class StoreClient: StorePort {
         let timer: LoopTimer
     }
 
+    /// The store's own bound on asking another node, and a moment.
+    private static let nodePatience = Duration.seconds(7)
     /// Questions at once; more would only wait longer than their asker does.
     private static let maximumQuestions = 10_000
 
@@ -87,7 +93,8 @@ package final class StoreClient: StorePort {
         let timer = loop.makeTimer { [weak self] in
             self?.settle(number, .failure(.unavailable("no answer in time")))
         }
-        timer.arm(at: loop.now + patience)
+        let isForNode = if case .askNode = query { true } else { false }
+        timer.arm(at: loop.now + (isForNode ? max(patience, Self.nodePatience) : patience))
         questions[number] = Question(answer: answer, timer: timer)
         commands.send(.ask(number, query))
     }
@@ -117,6 +124,8 @@ package final class StoreClient: StorePort {
             learned?(sightings)
         case .answer(let number, let result):
             settle(number, result)
+        case .asked(let questions):
+            for question in questions { receive(question) }
         case .figures(let figures):
             self.figures = figures
             figuresTold?()
@@ -125,6 +134,14 @@ package final class StoreClient: StorePort {
             self.health = health
             healthChanged?(health)
         }
+    }
+
+    /// This loop may have stood still since the question was claimed, so the clock itself is asked.
+    private func receive(_ question: ClaimedQuestion) {
+        guard let asked, SystemClock.now < question.deadline else {
+            return commands.send(.giveUpQuestion(question.id))
+        }
+        asked(question) { [commands] answer in commands.send(.answerNode(question.id, answer)) }
     }
 
     private func settle(_ number: UInt64, _ result: Result<StoreAnswer, StoreFailure>) {

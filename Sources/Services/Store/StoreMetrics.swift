@@ -61,6 +61,7 @@ package enum StoreQueryKind: String, Sendable, Hashable, CaseIterable {
     case claimKey = "claim_key"
     case settleKey = "settle_key"
     case releaseKey = "release_key"
+    case askNode = "ask_node"
 }
 
 extension StoreQuery {
@@ -90,6 +91,7 @@ extension StoreQuery {
         case .claimKey: .claimKey
         case .settleKey: .settleKey
         case .releaseKey: .releaseKey
+        case .askNode: .askNode
         }
     }
 }
@@ -161,6 +163,7 @@ package struct StoreFigures: Sendable {
     package var droppedFromMemory = Tally<StoreEventKind>()
     package var droppedFromDisk: UInt64 = 0
     package var readersReady = 0
+    package var nodes = NodeRequestFigures()
 }
 
 extension StoreFigures {
@@ -170,6 +173,7 @@ extension StoreFigures {
         writeEvents(on: &page)
         writeOutbox(on: &page)
         writeQueries(on: &page)
+        writeNodes(on: &page)
     }
 
     private func writeConnection(on page: inout MetricPage) {
@@ -224,5 +228,18 @@ extension StoreFigures {
         page.counters(
             "pop_store_queries_failed_total", "Queries without an answer, by cause", by: "cause",
             queries.failures)
+    }
+
+    private func writeNodes(on page: inout MetricPage) {
+        page.counters(
+            "pop_node_questions_total", "Calls that other nodes were asked to answer, by outcome",
+            by: "outcome", nodes.asked)
+        page.gauge(
+            "pop_node_questions_waiting", "Calls that other nodes have not answered yet", nodes.waiting)
+        page.counters(
+            "pop_node_requests_total", "Calls taken from other nodes, by outcome", by: "outcome",
+            nodes.performed)
+        page.gauge("pop_node_requests_at_work", "Calls of other nodes that are being answered", nodes.atWork)
+        page.counter("pop_store_wakes_total", "Notifications heard from other nodes", nodes.wakes)
     }
 }

@@ -39,6 +39,8 @@ package enum StoreQuery: Sendable, Hashable {
     case settleKey(KeyClaim, KeyedAnswer)
     /// Gives the key up: nothing was done.
     case releaseKey(KeyClaim)
+    /// Has another node answer a call; takes up to six seconds, and a failure says that nothing was done.
+    case askNode(NodeQuestion)
 }
 
 /// The answer to the query of the same name; `admission` and `changed` to those that change something.
@@ -67,6 +69,7 @@ package enum StoreAnswer: Sendable, Hashable {
     case audit(ListPage<AuditRow>)
     case drains(ListPage<DrainRow>)
     case keyState(KeyState)
+    case nodeAsked(NodeOutcome)
 }
 
 /// The device that a token belongs to.

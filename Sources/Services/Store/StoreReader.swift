@@ -156,6 +156,7 @@ final class StoreReader {
         case .claimKey(let claim): IdempotencyStatements.claim(claim)
         case .settleKey(let claim, let answer): [IdempotencyStatements.settle(claim, answer)]
         case .releaseKey(let claim): [IdempotencyStatements.release(claim)]
+        case .askNode: throw .failed("another node is asked by rows of its own")
         }
     }
 
@@ -171,7 +172,7 @@ final class StoreReader {
         }
     }
 
-    private static func failure(_ error: PostgresError, isOfList: Bool) -> StoreFailure {
+    static func failure(_ error: PostgresError, isOfList: Bool = false) -> StoreFailure {
         // The only texts of an asker's that the statement of a list casts are those of its cursor.
         if error.isDataError, isOfList { return .invalidCursor }
         return error.isRetryable || error.kind == .closed
@@ -203,6 +204,7 @@ final class StoreReader {
         case .drains(let list): .drains(try DrainStatements.page(list, last))
         case .claimKey(let claim): .keyState(try IdempotencyStatements.state(claim, last))
         case .deleteAdminToken, .settleKey, .releaseKey: .changed(last.affectedRows > 0)
+        case .askNode: throw PostgresError(.unexpectedAnswer, "no other node was asked")
         }
     }
 }

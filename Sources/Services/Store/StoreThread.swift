@@ -9,6 +9,9 @@ enum StoreCommand: Sendable {
     case count([SessionUpdate])
     case forgetTokens(DeviceID)
     case ask(UInt64, StoreQuery)
+    case answerNode(SessionID, NodeAnswer)
+    /// It was too late to begin with what another node has asked.
+    case giveUpQuestion(SessionID)
     /// Answered with `figures`.
     case tellFigures
     /// Write what waits, not longer than this, and end.
@@ -21,6 +24,8 @@ enum StoreReply: Sendable {
     case learned([DeviceFirstSeen])
     case answer(UInt64, Result<StoreAnswer, StoreFailure>)
     case health(StoreHealth)
+    /// Of other nodes; each is answered or given up.
+    case asked([ClaimedQuestion])
     /// Rare and large, so it makes the others no larger.
     indirect case figures(StoreFigures)
 }
@@ -31,6 +36,7 @@ final class StoreThread {
     private let writer: StoreWriter
     private let reader: StoreReader
     private let wake: WakeLink
+    private let nodes: NodeRequests
     private let notes: NodeNotes?
     private let tokens: DeviceTokens
     private let rollups: RollupKeeper
@@ -78,6 +84,7 @@ final class StoreThread {
             connections: max(1, configuration.poolSize - 1))
         wake = WakeLink(
             on: loop, databaseURL: configuration.databaseURL, node: configuration.node.nodeID, log: log)
+        nodes = NodeRequests(on: loop, wake: wake, life: life, log: log)
         rollups = RollupKeeper(
             on: loop, databaseURL: configuration.databaseURL, retentionDays: configuration.retentionDays,
             log: log)
@@ -91,6 +98,7 @@ final class StoreThread {
             reader.restart()
             wake.restart()
         }
+        nodes.claimed = { replies.send(.asked($0)) }
         writer.changed = { [weak self] in self?.healthChanged() }
         try loop.attach(commands) { [weak self] command in self?.handle(command) }
         writer.open()
@@ -117,12 +125,15 @@ final class StoreThread {
                 if let self { queryCounts.answered(query.kind, result, after: loop.now - asked) }
                 replies.send(.answer(id, result))
             }
+        case .answerNode(let id, let answer): nodes.answer(id, answer)
+        case .giveUpQuestion(let id): nodes.giveUp(claimed: id)
         case .tellFigures:
             var figures = StoreFigures()
             figures.loop = loop.statistics
             figures.queries = queryCounts
             figures.readersReady = reader.readyCount
             writer.tell(&figures)
+            nodes.tell(&figures)
             replies.send(.figures(figures))
         case .stop(let patience):
             notes?.write()
@@ -155,6 +166,9 @@ final class StoreThread {
                 ask: isAvailable ? { [reader] in reader.answer(query, $0) } : nil, done)
         }
         guard isAvailable else { return done(.failure(.unavailable(cause))) }
+        if case .askNode(let question) = query {
+            return nodes.ask(question) { done($0.map { .nodeAsked($0) }) }
+        }
         reader.answer(query, done)
     }
 

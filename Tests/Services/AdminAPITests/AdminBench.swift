@@ -18,6 +18,8 @@ final class FakeBackend: AdminBackend {
     var questions: [StoreQuery] = []
     /// Answers of the database by question; nil: unavailable.
     var database: ((StoreQuery) -> StoreAnswer?)?
+    /// Answers questions that `database` does not: alone, and without a database, a node has its own conns.
+    var nodes: [NodeRow]? = []
     var failure = StoreFailure.unavailable("connection refused: password=hunter2")
     var sessions: [SessionSnapshot] = []
     var conns: [ConnSnapshot] = []
@@ -50,8 +52,12 @@ final class FakeBackend: AdminBackend {
     func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void) {
         questions.append(query)
         let result: Result<StoreAnswer, StoreFailure> =
-            if let found = database?(query) { .success(found) } else { .failure(failure) }
+            if let found = database?(query) ?? ownAnswer(query) { .success(found) } else { .failure(failure) }
         loop.atEndOfBatch { answer(result) }
+    }
+
+    private func ownAnswer(_ query: StoreQuery) -> StoreAnswer? {
+        if case .nodes = query { nodes.map { .nodes($0) } } else { nil }
     }
 
     func record(_ event: StoreEvent) { events.append(event) }

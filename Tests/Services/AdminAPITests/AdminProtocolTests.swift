@@ -208,8 +208,11 @@ struct AdminProtocolTests {
         let bench = try AdminBench()
         let paths = [
             "/v1/nodes", "/v1/nodes/other", "/v1/devices", "/v1/devices/dev1", "/v1/devices/dev1/sessions",
-            "/v1/sessions", "/v1/devices/dev1/load",
+            "/v1/sessions", "/v1/devices/dev1/load", "/v1/nodes/other/drain",
+            // Without it nobody knows who else is there.
+            "/v1/conns", "/v1/conns/\(liveConn(1).connID)",
         ]
+        bench.backend.nodes = nil
         for path in paths {
             let answer = try bench.get(path)
             #expect(answer.status == 503)

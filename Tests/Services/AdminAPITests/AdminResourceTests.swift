@@ -42,7 +42,11 @@ struct AdminNodeTests {
     @Test func otherNodesAreKnownOrNot() throws {
         let bench = try AdminBench()
         bench.backend.database = { query in
-            query == .node(someNode("pop-2")) ? .node(nodeRow("pop-2")) : .node(nil)
+            switch query {
+            case .askNode(let question): .nodeAsked(question.node == someNode("pop-2") ? .down : .unknownNode)
+            case .node(let id): .node(id == someNode("pop-2") ? nodeRow("pop-2") : nil)
+            default: nil
+            }
         }
         #expect(try bench.get("/v1/nodes/pop-2").json["node_id"] == "pop-2")
         #expect(try bench.get("/v1/nodes/pop-9").code == "node_not_found")
@@ -294,7 +298,10 @@ struct AdminDeviceTests {
         let answer = try bench.send(.post, "/v1/devices/dev1/disconnect")
         #expect(answer.status == 409)
         #expect(answer.code == "device_offline")
-        bench.backend.database = { _ in .device(deviceRow("dev1", online: true, node: "pop-2")) }
+        bench.backend.database = { query in
+            if case .askNode = query { return .nodeAsked(.withdrawn) }
+            return .device(deviceRow("dev1", online: true, node: "pop-2"))
+        }
         #expect(try bench.send(.post, "/v1/devices/dev1/disconnect").code == "node_unreachable")
     }
 
@@ -396,7 +403,7 @@ struct AdminConnTests {
         ("device_id=dev2", [2]), ("user=alice", [3]), ("protocol=socks5", [1, 2, 3, 4]), ("protocol=udp", []),
         ("target=example.com", [1, 2, 3]), ("target=example.com:443", [1, 2, 3]),
         ("target=example.com:80", []),
-        ("target=2001:db8::1", [4]), ("node_id=self", [1, 2, 3, 4]), ("node_id=pop-2", []),
+        ("target=2001:db8::1", [4]), ("node_id=self", [1, 2, 3, 4]), ("node_id=pop-1", [1, 2, 3, 4]),
         ("user=alice&device_id=dev2", []),
     ])
     func filtersSelect(query: String, serials: [UInt64]) throws {

@@ -95,7 +95,8 @@ struct AdminTokenTests {
     }
 
     @Test func aRevokedTokenIsNoGoodAtOnce() throws {
-        bench.backend.database = { _ in .changed(true) }
+        bench.backend.database = { query in if case .deleteAdminToken = query { .changed(true) } else { nil }
+        }
         #expect(try bench.get("/v1/conns", token: "operate-token").status == 200)
         #expect(try bench.send(.delete, "/v1/tokens/\(someToken("operate"))").status == 204)
         #expect(try bench.get("/v1/conns", token: "operate-token").code == "invalid_token")

@@ -119,6 +119,7 @@ struct DrainRecordTests {
         #expect(bench.backend.drainRequests.isEmpty)
         #expect(records.isEmpty)
         bench.backend.database = nil
+        bench.backend.nodes = nil
         #expect(try preview().status == 503)
         #expect(try bench.send(.post, "/v1/nodes/self/drain/preview", token: "read-token").status == 403)
     }
