@@ -5,13 +5,13 @@ internal import HTTPServer
 internal import JSON
 package import Store
 
-// A call about what another node holds is answered by that node: its rows (`docs/adr/0017`) carry the call there and
+// A call about what another node holds is answered by that node: rows (`docs/adr/0017`) carry the call there and
 // the answer back, and both ends are this router and its handlers. Whoever let the call in has checked its token,
 // claims its Idempotency-Key and audits it; the other node does the work.
 //
 //     client -- HTTP --> this node: find, admit, read, claim the key
 //                          |
-//                          `-- rows --> that node: find, read, handle -- rows --> keep, audit -- HTTP --> client
+//                          `-- rows --> that node: find, read, handle -- rows --> keep, audit -- HTTP -->
 //
 // What a node is asked by another one it answers from what it holds itself, so that no call goes in circles.
 extension AdminAPI {
