@@ -180,9 +180,12 @@ let package = Package(
 
         // MARK: Apps
         app(
+            "ProgramKit", uses: ["EventLoop", "Observability", "JSON"], packages: [arguments, logging]),
+        app(
             "PopNode",
             uses: [
-                "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "Postgres", "HTTPServer",
+                "ProgramKit", "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "Postgres",
+                "HTTPServer",
                 "EmbeddedPostgres", "Store", "DeviceProtocol", "Fleet", "DataPlane", "DevicePlane", "Ingress",
                 "AdminAPI",
             ],
@@ -190,17 +193,22 @@ let package = Package(
         app(
             "PopDevice",
             uses: [
-                "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "DeviceProtocol",
+                "ProgramKit", "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "DeviceProtocol",
                 "DeviceAgent",
             ],
             packages: [arguments, logging]),
         app(
             "PopCtl",
-            uses: ["Domain", "EventLoop", "Observability", "TLS", "JSON", "HTTP1", "HTTPServer"],
+            uses: [
+                "ProgramKit", "Domain", "EventLoop", "Observability", "TLS", "JSON", "HTTP1", "HTTPServer",
+            ],
             packages: [arguments]),
         app(
             "PopConformance",
-            uses: ["Domain", "EventLoop", "Observability", "TLS", "HTTP1", "WebSocket", "HTTPServer"],
+            uses: [
+                "ProgramKit", "Domain", "EventLoop", "Observability", "TLS", "HTTP1", "WebSocket",
+                "HTTPServer",
+            ],
             packages: [arguments, logging]),
         program("pop-node", "PopNode"),
         program("pop-device", "PopDevice"),
@@ -293,23 +301,27 @@ let package = Package(
             "Apps", "PopNodeTests",
             uses: [
                 "Domain", "EventLoop", "Observability", "JSON", "DeviceProtocol", "Fleet", "DevicePlane",
-                "Store",
-                "PopNode", "DevicePlaneKit",
+                "Store", "ProgramKit", "PopNode", "DevicePlaneKit",
             ],
             packages: [logging]),
         tests(
             "Apps", "PopDeviceTests",
-            uses: ["Domain", "EventLoop", "Observability", "DeviceProtocol", "DeviceAgent", "PopDevice"],
+            uses: [
+                "Domain", "EventLoop", "Observability", "DeviceProtocol", "DeviceAgent", "ProgramKit",
+                "PopDevice",
+            ],
             packages: [logging]),
         tests(
             "Apps", "PopCtlTests",
-            uses: ["Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer", "PopCtl", "popctl"],
+            uses: [
+                "Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer", "ProgramKit", "PopCtl", "popctl",
+            ],
             packages: [arguments]),
         tests(
             "Apps", "PopConformanceTests",
             uses: [
                 "Domain", "EventLoop", "Observability", "TLS", "HTTP1", "WebSocket", "HTTPServer",
-                "PopConformance", "TestKit",
+                "ProgramKit", "PopConformance", "TestKit",
             ], packages: [logging]),
         tests(
             "Integration", "IntegrationTests",

@@ -1,6 +1,5 @@
 package import ArgumentParser
-internal import Logging
-internal import Observability
+internal import ProgramKit
 
 /// The command line of `pop-conformance`: what was asked, checked for form and nothing done yet.
 package struct ConformanceCommand: ParsableCommand {
@@ -8,13 +7,11 @@ package struct ConformanceCommand: ParsableCommand {
         commandName: "pop-conformance",
         abstract: "Bare HTTP/1.1 and WebSocket servers on the modules of pop-node, for conformance suites.",
         discussion: "Exit codes: 0 clean stop, 1 failure, 64 wrong usage, 78 an unusable certificate.",
-        version: ConformanceProgram.version,
+        version: Release.version,
         subcommands: [HTTPCommand.self, WebSocketCommand.self])
 
     package init() {}
 }
-
-extension LogFormat: ExpressibleByArgument {}
 
 struct ListenOptions: ParsableArguments {
     @Option(name: .customLong("host"), help: ArgumentHelp("Name or IP to listen on.", valueName: "host"))
@@ -25,20 +22,7 @@ struct ListenOptions: ParsableArguments {
         help: ArgumentHelp("TCP port to listen on; 0 lets the system choose.", valueName: "port"))
     var port: UInt16
 
-    @Option(name: .customLong("log-format"), help: "Layout of log lines: text or json.")
-    var logFormat = LogFormat.text
-
-    @Option(
-        name: .customLong("log-level"),
-        help: "Least severe level logged: trace, debug, info, notice, warning, error or critical.",
-        transform: { text in
-            guard let level = Logger.Level(rawValue: text) else {
-                let names = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
-                throw ValidationError("log level must be one of \(names)")
-            }
-            return level
-        })
-    var logLevel = Logger.Level.info
+    @OptionGroup var log: LogOptions
 
     func validate() throws {
         if host.isEmpty { throw ValidationError("--host must not be empty") }

@@ -3,6 +3,7 @@ internal import EventLoop
 internal import Glibc
 package import Logging
 package import Observability
+package import ProgramKit
 package import TLS
 
 /// What `pop-conformance` was asked to run.
@@ -23,47 +24,25 @@ package struct ConformanceRequest {
         self.service = service
         host = options.host
         port = options.port
-        logLevel = options.logLevel
-        logFormat = options.logFormat
+        logLevel = options.log.level ?? .info
+        logFormat = options.log.format ?? .text
     }
 }
 
 /// `pop-conformance` from its arguments to its exit code.
 package struct ConformanceProgram {
-    package static let version = "0.1.0"
-
-    /// The exit codes that scripts rely on (contract section 1).
-    private enum ExitCode {
-        static let clean: Int32 = 0
-        static let failure: Int32 = 1
-        /// EX_USAGE
-        static let usage: Int32 = 64
-        /// EX_CONFIG
-        static let configuration: Int32 = 78
-    }
-
     private let serve: (ConformanceRequest) throws -> Void
-    private let print: (String) -> Void
-    private let complain: (String) -> Void
+    private let output: ProgramOutput
 
-    /// - Parameters:
-    ///   - serve: runs the server until it is told to stop; its error ends the program with 1.
-    ///   - print: writes to standard output.
-    ///   - complain: writes to standard error.
-    package init(
-        serve: @escaping (ConformanceRequest) throws -> Void, print: @escaping (String) -> Void,
-        complain: @escaping (String) -> Void
-    ) {
+    /// - Parameter serve: runs the server until it is told to stop; its error ends the program with 1.
+    package init(serve: @escaping (ConformanceRequest) throws -> Void, output: ProgramOutput) {
         self.serve = serve
-        self.print = print
-        self.complain = complain
+        self.output = output
     }
 
     /// Runs the program on the process's arguments and streams.
     package static func main() -> Never {
-        let program = ConformanceProgram(
-            serve: { try ConformanceServer.run($0) }, print: { StandardStream.output.write($0 + "\n") },
-            complain: { StandardStream.error.write($0 + "\n") })
+        let program = ConformanceProgram(serve: { try ConformanceServer.run($0) }, output: .standard)
         exit(program.run(Array(CommandLine.arguments.dropFirst())))
     }
 
@@ -77,16 +56,14 @@ package struct ConformanceProgram {
             case let webSocket as WebSocketCommand:
                 return start(webSocket)
             case is ConformanceCommand:
-                complain(ConformanceCommand.helpMessage())
-                return ExitCode.usage
+                output.complain(ConformanceCommand.helpMessage())
+                return ProgramExit.usage
             default:
                 try command.run()
-                return ExitCode.clean
+                return ProgramExit.clean
             }
         } catch {
-            let code = ConformanceCommand.exitCode(for: error)
-            (code.isSuccess ? print : complain)(ConformanceCommand.fullMessage(for: error))
-            return code.isSuccess ? ExitCode.clean : ExitCode.usage
+            return output.answer(error, of: ConformanceCommand.self)
         }
     }
 
@@ -99,8 +76,8 @@ package struct ConformanceProgram {
                 _ = try TLSContext.server(identity: read)
                 identity = read
             } catch {
-                complain("pop-conformance: \(error)")
-                return ExitCode.configuration
+                output.complain("pop-conformance: \(error)")
+                return ProgramExit.configuration
             }
         }
         return start(ConformanceRequest(.webSocket(identity), command.listen))
@@ -109,10 +86,10 @@ package struct ConformanceProgram {
     private func start(_ request: ConformanceRequest) -> Int32 {
         do {
             try serve(request)
-            return ExitCode.clean
+            return ProgramExit.clean
         } catch {
-            complain("pop-conformance: \(error)")
-            return ExitCode.failure
+            output.complain("pop-conformance: \(error)")
+            return ProgramExit.failure
         }
     }
 }

@@ -3,6 +3,7 @@ internal import EventLoop
 internal import HTTP1
 internal import HTTPServer
 internal import JSON
+internal import ProgramKit
 internal import TLS
 
 /// Calls the admin API, one request at a time.
@@ -124,7 +125,7 @@ final class APIClient {
     }
 
     private func commonFields(accepting media: String) -> HTTPFields {
-        var fields: HTTPFields = ["Accept": media, "User-Agent": "popctl/\(ControlProgram.version)"]
+        var fields: HTTPFields = ["Accept": media, "User-Agent": "popctl/\(Release.version)"]
         if let token { fields.append("Authorization", "Bearer \(token)") }
         return fields
     }

@@ -1,4 +1,5 @@
 package import ArgumentParser
+internal import ProgramKit
 
 /// The command line of `popctl`.
 package struct ControlCommand: ParsableCommand {
@@ -22,7 +23,7 @@ package struct ControlCommand: ParsableCommand {
               1   refused, unreachable, or what was waited for did not come about
               64  wrong usage
             """,
-        version: ControlProgram.version,
+        version: Release.version,
         groupedSubcommands: [
             CommandGroup(
                 name: "Fleet",

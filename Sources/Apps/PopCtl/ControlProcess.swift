@@ -1,6 +1,7 @@
 internal import Domain
 internal import EventLoop
 internal import Glibc
+internal import ProgramKit
 
 extension ControlProgram {
     /// Runs the program on the process's arguments, environment and streams.
@@ -38,7 +39,7 @@ private final class ProcessConsole: Console {
         guard let failure = Self.write(text, to: STDOUT_FILENO) else { return }
         watch?.close()
         if failure != EPIPE { complain("popctl: \(SystemError(call: "write", errorNumber: failure))\n") }
-        exit(ControlProgram.failure)
+        exit(ProgramExit.failure)
     }
 
     /// What can't be said is lost: there is nowhere left to say so.

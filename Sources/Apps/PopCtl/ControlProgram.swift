@@ -1,12 +1,11 @@
 internal import ArgumentParser
 package import Domain
 internal import EventLoop
+internal import ProgramKit
 internal import TLS
 
 /// `popctl` from its arguments to its exit code.
 package struct ControlProgram {
-    package static let version = "0.1.0"
-
     private let environment: [String: String]
     private let console: any Console
     private let now: () -> WallTime
@@ -19,10 +18,6 @@ package struct ControlProgram {
         self.now = now
     }
 
-    private static let clean: Int32 = 0
-    package static let failure: Int32 = 1
-    private static let usage: Int32 = 64
-
     /// - Parameter arguments: without the program's name.
     package func run(_ arguments: [String]) -> Int32 {
         do {
@@ -31,26 +26,26 @@ package struct ControlProgram {
                 try verb.perform(try session(verb.options))
             } else if command is any ControlNoun {
                 complain(ControlCommand.helpMessage(for: type(of: command)))
-                return Self.usage
+                return ProgramExit.usage
             } else {
                 try command.run()
             }
-            return Self.clean
+            return ProgramExit.clean
         } catch let error as APIError {
             complain("popctl: \(Cell.visibleLines("\(error)"))")
-            return Self.failure
+            return ProgramExit.failure
         } catch let error as SystemError {
             complain("popctl: \(error)")
-            return Self.failure
+            return ProgramExit.failure
         } catch {
             let code = ControlCommand.exitCode(for: error)
             let message = ControlCommand.fullMessage(for: error)
             guard code.isSuccess else {
                 complain(message)
-                return Self.usage
+                return ProgramExit.usage
             }
             console.print(message.hasSuffix("\n") || message.isEmpty ? message : message + "\n")
-            return Self.clean
+            return ProgramExit.clean
         }
     }
 

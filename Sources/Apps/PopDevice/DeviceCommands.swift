@@ -3,8 +3,7 @@ internal import DeviceAgent
 internal import DeviceProtocol
 internal import Domain
 internal import JSON
-internal import Logging
-internal import Observability
+internal import ProgramKit
 
 /// The command line of `pop-device`: what was asked, checked for form and nothing done yet.
 package struct DeviceCommand: ParsableCommand {
@@ -17,7 +16,7 @@ package struct DeviceCommand: ParsableCommand {
 
             Exit codes: 0 clean stop, 1 failure, 64 wrong usage, 78 wrong configuration.
             """,
-        version: DeviceProgram.version,
+        version: Release.version,
         subcommands: [RunCommand.self])
 
     package init() {}
@@ -90,13 +89,7 @@ package struct RunCommand: ParsableCommand {
         help: ArgumentHelp("A target to refuse, CIDR or host[:port]; repeatable.", valueName: "target"))
     var deniedTargets: [String] = []
 
-    @Option(name: .customLong("log-format"), help: "Layout of log lines: text or json.")
-    var logFormat: LogFormatArgument?
-
-    @Option(
-        name: .customLong("log-level"),
-        help: "Least severe level logged: trace, debug, info, notice, warning, error or critical.")
-    var logLevel: LogLevelArgument?
+    @OptionGroup var log: LogOptions
 
     package init() {}
 
@@ -120,7 +113,7 @@ package struct RunCommand: ParsableCommand {
 
     /// The settings of the command line by key; what was not given is not in it.
     var flags: [String: JSONValue] {
-        var flags: [String: JSONValue] = [:]
+        var flags = log.flags
         flags["pops"] = Self.list(pops)
         flags["device_id"] = deviceID.map { .string($0) }
         flags["token"] = token.map { .string($0) }
@@ -138,27 +131,10 @@ package struct RunCommand: ParsableCommand {
         if skipsVerification { flags["tls_skip_verify"] = .bool(true) }
         flags["allow_targets"] = Self.list(allowedTargets)
         flags["deny_targets"] = Self.list(deniedTargets)
-        flags["log.format"] = logFormat.map { .string($0.rawValue) }
-        flags["log.level"] = logLevel.map { .string($0.rawValue) }
         return flags
     }
 
     private static func list(_ values: [String]) -> JSONValue? {
         values.isEmpty ? nil : .array(values.map { .string($0) })
     }
-}
-
-enum LogFormatArgument: String, ExpressibleByArgument, CaseIterable {
-    case text
-    case json
-}
-
-enum LogLevelArgument: String, ExpressibleByArgument, CaseIterable {
-    case trace
-    case debug
-    case info
-    case notice
-    case warning
-    case error
-    case critical
 }

@@ -5,6 +5,7 @@ internal import EventLoop
 package import JSON
 package import Logging
 package import Observability
+internal import ProgramKit
 package import TLS
 
 /// The settings of one `pop-device`, read and judged once.
@@ -47,7 +48,7 @@ package struct DeviceConfiguration {
         agent = AgentConfiguration(
             deviceID: Self.deviceID(&reader), location: Self.location(&reader),
             capacity: UInt32(clamping: reader.integer("capacity", default: 0, in: 0...Int(UInt32.max))),
-            tags: Self.tags(&reader), agentVersion: DeviceProgram.version, pops: Self.pops(&reader),
+            tags: Self.tags(&reader), agentVersion: Release.version, pops: Self.pops(&reader),
             heartbeatInterval: Self.heartbeatInterval(&reader))
         token = Self.token(&reader)
         trust = Self.trust(&reader)

@@ -5,6 +5,7 @@ internal import EventLoop
 internal import JSON
 internal import Logging
 internal import Observability
+internal import ProgramKit
 internal import QUIC
 internal import TLS
 
@@ -87,7 +88,7 @@ final class DeviceProcess {
         log.info(
             "pop-device starts",
             metadata: [
-                "version": "\(DeviceProgram.version)", "device_id": "\(configuration.agent.deviceID)",
+                "version": "\(Release.version)", "device_id": "\(configuration.agent.deviceID)",
                 "open_files": "\(limit)",
             ])
         if configuration.trust == .nobodyVerified {

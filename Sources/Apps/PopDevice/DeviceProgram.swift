@@ -2,46 +2,30 @@ internal import ArgumentParser
 internal import EventLoop
 internal import Glibc
 internal import JSON
+package import ProgramKit
 
 /// `pop-device` from its arguments to its exit code.
 package struct DeviceProgram {
-    package static let version = "0.1.0"
-
-    /// The exit codes that scripts rely on (contract section 1).
-    private enum ExitCode {
-        static let clean: Int32 = 0
-        static let failure: Int32 = 1
-        /// EX_USAGE
-        static let usage: Int32 = 64
-        /// EX_CONFIG
-        static let configuration: Int32 = 78
-    }
-
     private let environment: [String: String]
     private let serve: (DeviceConfiguration) throws -> Void
-    private let print: (String) -> Void
-    private let complain: (String) -> Void
+    private let output: ProgramOutput
 
-    /// - Parameters:
-    ///   - serve: runs the device until it is told to stop; its error ends the program with 1, a
-    ///     `ConfigurationError` with 78.
-    ///   - print: writes to standard output.
-    ///   - complain: writes to standard error.
+    /// - Parameter serve: runs the device until it is told to stop; its error ends the program with 1, a
+    ///   `ConfigurationError` with 78.
     package init(
         environment: [String: String], serve: @escaping (DeviceConfiguration) throws -> Void,
-        print: @escaping (String) -> Void, complain: @escaping (String) -> Void
+        output: ProgramOutput
     ) {
         self.environment = environment
         self.serve = serve
-        self.print = print
-        self.complain = complain
+        self.output = output
     }
 
     /// Runs the program on the process's arguments, environment and streams.
     package static func main() -> Never {
         let program = DeviceProgram(
             environment: ProcessEnvironment.variables, serve: { try DeviceProcess.run($0) },
-            print: { write($0, to: STDOUT_FILENO) }, complain: { write($0, to: STDERR_FILENO) })
+            output: .standard)
         exit(program.run(Array(CommandLine.arguments.dropFirst())))
     }
 
@@ -52,55 +36,33 @@ package struct DeviceProgram {
             switch command {
             case let run as RunCommand:
                 let configuration = try DeviceConfiguration(
-                    file: try load(run.configurationFile), environment: environment, flags: run.flags)
+                    file: try ConfigurationFile.read(run.configurationFile), environment: environment,
+                    flags: run.flags)
                 return try start(configuration)
             case is DeviceCommand:
-                complain(DeviceCommand.helpMessage())
-                return ExitCode.usage
+                output.complain(DeviceCommand.helpMessage())
+                return ProgramExit.usage
             default:
                 try command.run()
-                return ExitCode.clean
+                return ProgramExit.clean
             }
         } catch let error as ConfigurationError {
-            complain("pop-device: wrong configuration:\n\(error)")
-            return ExitCode.configuration
+            output.complain("pop-device: wrong configuration:\n\(error)")
+            return ProgramExit.configuration
         } catch {
-            let code = DeviceCommand.exitCode(for: error)
-            (code.isSuccess ? print : complain)(DeviceCommand.fullMessage(for: error))
-            return code.isSuccess ? ExitCode.clean : ExitCode.usage
+            return output.answer(error, of: DeviceCommand.self)
         }
     }
 
     private func start(_ configuration: DeviceConfiguration) throws -> Int32 {
         do {
             try serve(configuration)
-            return ExitCode.clean
+            return ProgramExit.clean
         } catch let error as ConfigurationError {
             throw error
         } catch {
-            complain("pop-device: \(error)")
-            return ExitCode.failure
-        }
-    }
-
-    private func load(_ path: String?) throws(ConfigurationError) -> JSONValue {
-        guard let path else { return .object([]) }
-        let bytes: [UInt8]
-        do { bytes = try Files.read(path) } catch { throw ConfigurationError(key: "", message: "\(error)") }
-        do {
-            return try JSONValue(parsing: bytes)
-        } catch {
-            throw ConfigurationError(key: "", message: "\(path): \(error)")
-        }
-    }
-
-    private static func write(_ text: String, to descriptor: Int32) {
-        var rest = Array((text.hasSuffix("\n") ? text : text + "\n").utf8)[...]
-        while !rest.isEmpty {
-            let written = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if written < 0, errno == EINTR { continue }
-            guard written > 0 else { return }
-            rest = rest.dropFirst(written)
+            output.complain("pop-device: \(error)")
+            return ProgramExit.failure
         }
     }
 }

@@ -3,6 +3,7 @@ internal import Domain
 internal import EventLoop
 internal import Fleet
 internal import Ingress
+internal import ProgramKit
 internal import Store
 
 // What each part is told of the node's configuration.
@@ -30,7 +31,7 @@ extension NodeRecord {
         self.init(
             nodeID: id, location: configuration.node.location,
             advertiseHost: configuration.node.advertiseHost, wssPort: configuration.device.wssPort,
-            quicPort: quicPort, version: NodeProgram.version, startedAt: SystemClock.wall,
+            quicPort: quicPort, version: Release.version, startedAt: SystemClock.wall,
             maximumDevices: configuration.device.maxDevices)
     }
 }

@@ -8,6 +8,7 @@ internal import Fleet
 internal import Ingress
 internal import Logging
 internal import Observability
+internal import ProgramKit
 internal import QUIC
 internal import Store
 internal import TLS
@@ -124,7 +125,7 @@ final class Node {
         try loop.attach(events) { [weak self] event in self?.received(event) }
         metrics.add(
             try ProcessMetrics(
-                on: loop, versions: ["version": NodeProgram.version, "ngtcp2": QUICLibrary.version],
+                on: loop, versions: ["version": Release.version, "ngtcp2": QUICLibrary.version],
                 startedAt: record.startedAt))
         metrics.add(dataMetrics)
         metrics.add(store)

@@ -1,7 +1,6 @@
 package import ArgumentParser
 internal import JSON
-internal import Logging
-internal import Observability
+internal import ProgramKit
 
 /// The command line of `pop-node`: what was asked, checked for form and nothing done yet.
 package struct NodeCommand: ParsableCommand {
@@ -14,39 +13,10 @@ package struct NodeCommand: ParsableCommand {
 
             Exit codes: 0 clean stop, 1 failure, 64 wrong usage, 78 wrong configuration.
             """,
-        version: NodeProgram.version,
+        version: Release.version,
         subcommands: [ServeCommand.self, MigrateCommand.self, CheckConfigCommand.self])
 
     package init() {}
-}
-
-extension LogFormat: ExpressibleByArgument {}
-
-extension Logger.Level {
-    fileprivate static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
-}
-
-struct LogOptions: ParsableArguments {
-    @Option(name: .customLong("log-format"), help: "Layout of log lines: text or json.")
-    var format: LogFormat?
-
-    @Option(
-        name: .customLong("log-level"),
-        help: "Least severe level logged: trace, debug, info, notice, warning, error or critical.",
-        transform: { text in
-            guard let level = Logger.Level(rawValue: text) else {
-                throw ValidationError("log level must be one of \(Logger.Level.names)")
-            }
-            return level
-        })
-    var level: Logger.Level?
-
-    var flags: [String: JSONValue] {
-        var flags: [String: JSONValue] = [:]
-        if let format { flags["log.format"] = .string(format.rawValue) }
-        if let level { flags["log.level"] = .string(level.rawValue) }
-        return flags
-    }
 }
 
 package struct ServeCommand: ParsableCommand {

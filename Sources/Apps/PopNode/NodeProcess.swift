@@ -1,18 +1,12 @@
 internal import EventLoop
 internal import Glibc
-internal import Observability
+internal import ProgramKit
 
 extension NodeProgram {
     /// Runs the program on the process's arguments, environment and streams.
     package static func main() -> Never {
         let program = NodeProgram(
-            environment: ProcessEnvironment.variables, actions: .live,
-            print: { StandardStream.output.write($0.endingWithLineFeed) },
-            complain: { StandardStream.error.write($0.endingWithLineFeed) })
+            environment: ProcessEnvironment.variables, actions: .live, output: .standard)
         exit(program.run(Array(CommandLine.arguments.dropFirst())))
     }
-}
-
-extension String {
-    fileprivate var endingWithLineFeed: String { hasSuffix("\n") ? self : self + "\n" }
 }

@@ -3,6 +3,7 @@ internal import EventLoop
 internal import JSON
 internal import Logging
 internal import Observability
+package import ProgramKit
 
 /// What the commands set in motion, so that tests can put their own in place.
 package struct NodeActions {
@@ -20,36 +21,16 @@ package struct NodeActions {
     }
 }
 
-/// The exit codes that scripts rely on (contract section 1).
-package enum ProgramExit {
-    package static let clean: Int32 = 0
-    package static let failure: Int32 = 1
-    /// EX_USAGE
-    package static let usage: Int32 = 64
-    /// EX_CONFIG
-    package static let configuration: Int32 = 78
-}
-
 /// `pop-node` from its arguments to its exit code.
 package struct NodeProgram {
-    package static let version = "0.1.0"
-
     private let environment: [String: String]
     private let actions: NodeActions
-    private let print: (String) -> Void
-    private let complain: (String) -> Void
+    private let output: ProgramOutput
 
-    /// - Parameters:
-    ///   - print: writes to standard output.
-    ///   - complain: writes to standard error.
-    package init(
-        environment: [String: String], actions: NodeActions, print: @escaping (String) -> Void,
-        complain: @escaping (String) -> Void
-    ) {
+    package init(environment: [String: String], actions: NodeActions, output: ProgramOutput) {
         self.environment = environment
         self.actions = actions
-        self.print = print
-        self.complain = complain
+        self.output = output
     }
 
     /// - Parameter arguments: without the program's name.
@@ -61,21 +42,19 @@ package struct NodeProgram {
             case let migrate as MigrateCommand: try run(migrate)
             case let check as CheckConfigCommand: try run(check)
             case is NodeCommand:
-                complain(NodeCommand.helpMessage())
+                output.complain(NodeCommand.helpMessage())
                 return ProgramExit.usage
             default: try command.run()
             }
             return ProgramExit.clean
         } catch let error as ConfigurationError {
-            complain("pop-node: wrong configuration:\n\(error)")
+            output.complain("pop-node: wrong configuration:\n\(error)")
             return ProgramExit.configuration
         } catch let error as ActionError {
-            complain("pop-node: \(error.cause)")
+            output.complain("pop-node: \(error.cause)")
             return ProgramExit.failure
         } catch {
-            let code = NodeCommand.exitCode(for: error)
-            (code.isSuccess ? print : complain)(NodeCommand.fullMessage(for: error))
-            return code.isSuccess ? ProgramExit.clean : ProgramExit.usage
+            return output.answer(error, of: NodeCommand.self)
         }
     }
 
@@ -87,11 +66,13 @@ package struct NodeProgram {
     private func run(_ command: ServeCommand) throws {
         let configuration = try NodeConfiguration(
             NodeConfigurationSources(
-                file: try load(command.configurationFile), environment: environment, flags: command.flags,
+                file: try ConfigurationFile.read(command.configurationFile), environment: environment,
+                flags: command.flags,
                 isDev: command.isDev))
         if command.printsConfiguration {
             complainAboutWarnings(configuration)
-            print(String(decoding: configuration.effectiveSettings.serialised(isPretty: true), as: UTF8.self))
+            output.print(
+                String(decoding: configuration.effectiveSettings.serialised(isPretty: true), as: UTF8.self))
             return
         }
         do { try actions.serve(configuration) } catch { throw ActionError(cause: error) }
@@ -100,9 +81,10 @@ package struct NodeProgram {
     private func run(_ command: MigrateCommand) throws {
         let configuration = try NodeConfiguration(
             NodeConfigurationSources(
-                purpose: .migrating, file: try load(command.configurationFile), environment: environment,
+                purpose: .migrating, file: try ConfigurationFile.read(command.configurationFile),
+                environment: environment,
                 flags: command.flags))
-        do { print(try actions.migrate(configuration, command.action)) } catch {
+        do { output.print(try actions.migrate(configuration, command.action)) } catch {
             throw ActionError(cause: error)
         }
     }
@@ -110,22 +92,12 @@ package struct NodeProgram {
     private func run(_ command: CheckConfigCommand) throws {
         let configuration = try NodeConfiguration(
             NodeConfigurationSources(
-                file: try load(command.configurationFile), environment: environment, isDev: command.isDev))
+                file: try ConfigurationFile.read(command.configurationFile), environment: environment,
+                isDev: command.isDev))
         try checkFiles(configuration.device.tls, "device.tls")
         try checkFiles(configuration.admin.tls, "admin.tls")
         complainAboutWarnings(configuration)
-        print("configuration OK\n")
-    }
-
-    private func load(_ path: String?) throws(ConfigurationError) -> JSONValue {
-        guard let path else { return .object([]) }
-        let bytes: [UInt8]
-        do { bytes = try Files.read(path) } catch { throw ConfigurationError(key: "", message: "\(error)") }
-        do {
-            return try JSONValue(parsing: bytes)
-        } catch {
-            throw ConfigurationError(key: "", message: "\(path): \(error)")
-        }
+        output.print("configuration OK")
     }
 
     private func checkFiles(_ tls: TLSConfiguration, _ key: String) throws(ConfigurationError) {
@@ -146,6 +118,6 @@ package struct NodeProgram {
     }
 
     private func complainAboutWarnings(_ configuration: NodeConfiguration) {
-        for warning in configuration.warnings { complain("pop-node: warning: \(warning)") }
+        for warning in configuration.warnings { output.complain("pop-node: warning: \(warning)") }
     }
 }

@@ -3,6 +3,7 @@ import Glibc
 import Logging
 import Observability
 import PopConformance
+import ProgramKit
 import TLS
 import Testing
 
@@ -18,7 +19,7 @@ private final class Run {
             serve: { request in
                 self.request = request
                 if let failure { throw failure }
-            }, print: { self.output += $0 }, complain: { self.errors += $0 }
+            }, output: ProgramOutput(print: { self.output += $0 }, complain: { self.errors += $0 })
         ).run(arguments)
     }
 }
@@ -51,7 +52,7 @@ struct ConformanceProgramTests {
             #expect(run.exitCode == 0)
             #expect(!run.output.isEmpty && run.errors.isEmpty)
         }
-        #expect(Run(["--version"]).output == ConformanceProgram.version)
+        #expect(Run(["--version"]).output == Release.version)
         #expect(Run(["ws", "--help"]).output.contains("--tls-cert"))
     }
 

@@ -3,6 +3,7 @@ import Glibc
 import HTTP1
 import JSON
 import PopCtl
+import ProgramKit
 import TLS
 import Testing
 
@@ -68,7 +69,7 @@ struct ControlProgramTests {
     }
 
     @Test func helpAndVersionAreClean() {
-        #expect(Outcome(["--version"], environment: [:]).output == ControlProgram.version + "\n")
+        #expect(Outcome(["--version"], environment: [:]).output == Release.version + "\n")
         let help = Outcome(["nodes", "drain", "--help"], environment: [:])
         #expect(help.code == 0)
         #expect(help.output.contains("--wait"))

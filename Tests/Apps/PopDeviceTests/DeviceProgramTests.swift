@@ -6,6 +6,7 @@ import Glibc
 import Logging
 import Observability
 import PopDevice
+import ProgramKit
 import Testing
 
 /// A run of the program with recorded output and the configuration that it would have served.
@@ -22,7 +23,7 @@ private final class Run {
                 self.served = configuration
                 if let failure { throw failure }
             },
-            print: { self.output += $0 }, complain: { self.errors += $0 }
+            output: ProgramOutput(print: { self.output += $0 }, complain: { self.errors += $0 })
         ).run(arguments)
     }
 }
@@ -54,7 +55,7 @@ private func withFile(_ content: String, _ body: (String) throws -> Void) throws
             #expect(served.agent.tags == ["a", "b"])
             #expect(served.agent.capacity == 7)
             #expect(served.agent.heartbeatInterval == nil)
-            #expect(served.agent.agentVersion == DeviceProgram.version)
+            #expect(served.agent.agentVersion == Release.version)
             #expect(served.token == "secret-token")
             #expect(served.trust == .nobodyVerified)
             #expect(served.policy.allowed.map(\.description) == ["127.0.0.0/8", "printer:9100"])

@@ -2,6 +2,7 @@ import EventLoop
 import Glibc
 import JSON
 import PopNode
+import ProgramKit
 import Testing
 
 /// `deploy/config`: what operators copy and read must be what the program takes.
@@ -35,7 +36,7 @@ struct DeployedConfigurationTests {
             let program = NodeProgram(
                 environment: environment,
                 actions: NodeActions(serve: { _ in }, migrate: { _, _ in "" }),
-                print: { output += $0 }, complain: { output += $0 })
+                output: ProgramOutput(print: { output += $0 }, complain: { output += $0 }))
             return (program.run(["check-config", "--config", path]), output)
         }
         let file = "/tmp/pop-deployed-\(getpid())-\(SystemRandom().next()).pem"
@@ -43,7 +44,7 @@ struct DeployedConfigurationTests {
         defer { unlink(file) }
         let found = check(["POP_DEVICE_TLS_CERT_FILE": file, "POP_DEVICE_TLS_KEY_FILE": file])
         #expect(found.code == 0)
-        #expect(found.output == "configuration OK\n")
+        #expect(found.output == "configuration OK")
         let missing = check(["POP_DEVICE_TLS_CERT_FILE": "/nowhere", "POP_DEVICE_TLS_KEY_FILE": file])
         #expect(missing.code == 78)
     }

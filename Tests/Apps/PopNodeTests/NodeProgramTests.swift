@@ -3,6 +3,7 @@ import Glibc
 import Logging
 import Observability
 import PopNode
+import ProgramKit
 import Testing
 
 /// A run of the program with recorded output and actions.
@@ -25,8 +26,8 @@ private final class Run {
                 return "done"
             })
         exitCode = NodeProgram(
-            environment: environment, actions: actions, print: { self.output += $0 },
-            complain: { self.errors += $0 }
+            environment: environment, actions: actions,
+            output: ProgramOutput(print: { self.output += $0 }, complain: { self.errors += $0 })
         ).run(arguments)
     }
 }
@@ -61,7 +62,7 @@ struct NodeProgramTests {
         }
         #expect(Run("serve", "--help").output.contains("--print-config"))
         #expect(Run("help", "migrate").output.contains("--database-url"))
-        #expect(Run("--version").output == NodeProgram.version)
+        #expect(Run("--version").output == Release.version)
     }
 
     @Test(arguments: [
@@ -74,7 +75,8 @@ struct NodeProgramTests {
         var errors = ""
         let actions = NodeActions(serve: { _ in }, migrate: { _, _ in "" })
         let code = NodeProgram(
-            environment: [:], actions: actions, print: { _ in }, complain: { errors += $0 }
+            environment: [:], actions: actions,
+            output: ProgramOutput(print: { _ in }, complain: { errors += $0 })
         ).run(arguments)
         #expect(code == 64)
         #expect(errors.contains("Error") || errors.contains("Usage"))
@@ -114,7 +116,7 @@ struct NodeProgramTests {
         try withFile(#"{"database":{"url":"postgres://h/d"},"device":{"tls":{"enabled":false}}}"#) { path in
             let run = Run("check-config", "--config", path)
             #expect(run.exitCode == 0)
-            #expect(run.output == "configuration OK\n")
+            #expect(run.output == "configuration OK")
         }
         try withFile(
             #"{"database":{"url":"postgres://h/d"},"device":{"tls":{"cert_file":"/no/c","key_file":"/no/k"}}}"#
