@@ -101,6 +101,7 @@ let package = Package(
         .executable(name: "pop-device", targets: ["pop-device"]),
         .executable(name: "popctl", targets: ["popctl"]),
         .executable(name: "pop-conformance", targets: ["pop-conformance"]),
+        .executable(name: "pop-bench", targets: ["pop-bench"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -210,10 +211,17 @@ let package = Package(
                 "HTTPServer",
             ],
             packages: [arguments, logging]),
+        app(
+            "PopBench",
+            uses: [
+                "ProgramKit", "Domain", "EventLoop", "Observability", "JSON", "EmbeddedPostgres", "Store",
+            ],
+            packages: [arguments, logging]),
         program("pop-node", "PopNode"),
         program("pop-device", "PopDevice"),
         program("popctl", "PopCtl"),
         program("pop-conformance", "PopConformance"),
+        program("pop-bench", "PopBench"),
 
         // MARK: Tests
         testSupport("TestKit", uses: ["Domain", "EventLoop"]),
@@ -317,6 +325,7 @@ let package = Package(
                 "Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer", "ProgramKit", "PopCtl", "popctl",
             ],
             packages: [arguments]),
+        tests("Apps", "PopBenchTests", uses: ["ProgramKit", "PopBench"]),
         tests(
             "Apps", "PopConformanceTests",
             uses: [

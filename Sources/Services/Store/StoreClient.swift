@@ -24,7 +24,8 @@ package final class StoreClient: StorePort {
     private let patience: Duration
     private var nextNumber: UInt64 = 0
     private var waitingStarts: [UInt64: WaitingStart] = [:]
-    private var figures = StoreFigures()
+    /// As the store's thread last told them (``refresh(_:)``).
+    package private(set) var figures = StoreFigures()
     private var figuresTold: (() -> Void)?
     private var recordTimes = Distribution(.waits)
     private var questions: [UInt64: Question] = [:]

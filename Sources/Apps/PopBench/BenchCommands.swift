@@ -1,0 +1,91 @@
+package import ArgumentParser
+internal import ProgramKit
+
+/// The command line of `pop-bench`: what was asked, checked for form and nothing done yet.
+package struct BenchCommand: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "pop-bench",
+        abstract: "Load for parts of a POP, and what they cost.",
+        discussion: "Exit codes: 0 done, 1 failure (also: something was lost or doubled), 64 wrong usage.",
+        version: Release.version,
+        subcommands: [StoreCommand.self])
+
+    package init() {}
+}
+
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
+    case table
+    case json
+}
+
+package struct StoreCommand: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "store",
+        abstract: "Write what a busy node writes, through its store, into a PostgreSQL of its own.",
+        discussion: """
+            Starts a durable PostgreSQL in an empty directory, connects devices, and reports loads, ended conns, \
+            states and sessions at the given rates. At the end every row is counted: exit code 1 if one is \
+            missing or too many. Tells the processor time of the side that hands events over, of the store's \
+            thread and of PostgreSQL apart, how much waits over time, and WAL bytes an event.
+            """)
+
+    @Option(help: "Connected devices.")
+    var devices = 10_000
+
+    @Option(help: "Load reports a second, of all devices together.")
+    var loads = 10_000
+
+    @Option(help: "Ended conns a second. Each changes its device's state, which is written once a second.")
+    var conns = 5_000
+
+    @Option(help: "Devices a second whose session ends and begins anew.")
+    var churn = 20
+
+    @Option(help: "Seconds under load.")
+    var seconds = 60
+
+    @Option(help: ArgumentHelp("Stop PostgreSQL after so many seconds.", valueName: "seconds"))
+    var outageAfter: Int?
+
+    @Option(help: "How long it is stopped.")
+    var outageSeconds = 30
+
+    @Option(help: ArgumentHelp("The store's flush interval.", valueName: "milliseconds"))
+    var flushInterval = 250
+
+    @Option(
+        help: ArgumentHelp(
+            "Where to make a directory for PostgreSQL and the outbox, removed at the end.", valueName: "dir"))
+    var directory = "/tmp"
+
+    @Option(name: .shortAndLong, help: "What the results look like: table or json.")
+    var output = OutputFormat.table
+
+    package init() {}
+
+    package func validate() throws {
+        func check(_ isGood: Bool, _ message: String) throws {
+            if !isGood { throw ValidationError(message) }
+        }
+        try check((1...1_000_000).contains(devices), "--devices must be 1 to 1000000")
+        try check((0...1_000_000).contains(loads), "--loads must be 0 to 1000000")
+        try check((0...1_000_000).contains(conns), "--conns must be 0 to 1000000")
+        try check((0...devices).contains(churn), "--churn must be 0 to the number of devices")
+        try check((1...86_400).contains(seconds), "--seconds must be 1 to 86400")
+        try check((1...60_000).contains(flushInterval), "--flush-interval must be 1 to 60000")
+        try check((1...86_400).contains(outageSeconds), "--outage-seconds must be 1 to 86400")
+        if let outageAfter {
+            try check(
+                outageAfter >= 0 && outageAfter + outageSeconds <= seconds,
+                "the outage must end within --seconds")
+        }
+    }
+
+    var plan: StoreBenchPlan {
+        StoreBenchPlan(
+            devices: devices, loadsPerSecond: loads, connsPerSecond: conns, churnPerSecond: churn,
+            duration: .seconds(seconds),
+            outage: outageAfter.map { .init(after: .seconds($0), duration: .seconds(outageSeconds)) },
+            flushInterval: .milliseconds(flushInterval), directory: directory)
+    }
+}

@@ -1,0 +1,56 @@
+internal import ArgumentParser
+internal import Glibc
+internal import JSON
+package import ProgramKit
+
+/// `pop-bench` from its arguments to its exit code.
+package struct BenchProgram {
+    private let runStore: (StoreBenchPlan) throws -> StoreBenchResult
+    private let output: ProgramOutput
+
+    /// - Parameter runStore: measures; its error ends the program with 1.
+    package init(runStore: @escaping (StoreBenchPlan) throws -> StoreBenchResult, output: ProgramOutput) {
+        self.runStore = runStore
+        self.output = output
+    }
+
+    /// Runs the program on the process's arguments and streams.
+    package static func main() -> Never {
+        let program = BenchProgram(runStore: { try StoreBench.run($0) }, output: .standard)
+        exit(program.run(Array(CommandLine.arguments.dropFirst())))
+    }
+
+    /// - Parameter arguments: without the program's name.
+    package func run(_ arguments: [String]) -> Int32 {
+        do {
+            var command = try BenchCommand.parseAsRoot(arguments)
+            switch command {
+            case let store as StoreCommand:
+                return run(store)
+            case is BenchCommand:
+                output.complain(BenchCommand.helpMessage())
+                return ProgramExit.usage
+            default:
+                try command.run()
+                return ProgramExit.clean
+            }
+        } catch {
+            return output.answer(error, of: BenchCommand.self)
+        }
+    }
+
+    private func run(_ command: StoreCommand) -> Int32 {
+        do {
+            let result = try runStore(command.plan)
+            output.print(command.output == .json ? result.json.text : result.table)
+            guard result.isExact else {
+                output.complain("pop-bench: rows are missing, or there are too many")
+                return ProgramExit.failure
+            }
+            return ProgramExit.clean
+        } catch {
+            output.complain("pop-bench: \(error)")
+            return ProgramExit.failure
+        }
+    }
+}

@@ -1,0 +1,8 @@
+import PopBench
+
+@main
+struct Main {
+    static func main() {
+        BenchProgram.main()
+    }
+}

@@ -1,0 +1,67 @@
+import PopBench
+import ProgramKit
+import Testing
+
+/// A run of the program with recorded output and what it would have measured.
+private final class Run {
+    var output = ""
+    var errors = ""
+    var plan: StoreBenchPlan?
+    var exitCode: Int32 = -1
+
+    init(_ arguments: [String]) {
+        exitCode = BenchProgram(
+            runStore: { plan in
+                self.plan = plan
+                throw Failure()
+            }, output: ProgramOutput(print: { self.output += $0 }, complain: { self.errors += $0 })
+        ).run(arguments)
+    }
+}
+
+private struct Failure: Error {}
+
+struct BenchProgramTests {
+    @Test func `what to measure comes from the command line`() {
+        let standard = Run(["store"])
+        #expect(standard.plan?.devices == 10_000 && standard.plan?.loadsPerSecond == 10_000)
+        #expect(standard.plan?.connsPerSecond == 5_000 && standard.plan?.outage == nil)
+        let run = Run([
+            "store", "--devices", "7", "--loads", "8", "--conns", "9", "--churn", "2", "--seconds", "40",
+            "--outage-after", "5", "--outage-seconds", "10", "--flush-interval", "100", "--directory", "/x",
+            "-o", "json",
+        ])
+        #expect(run.plan?.devices == 7 && run.plan?.loadsPerSecond == 8 && run.plan?.connsPerSecond == 9)
+        #expect(run.plan?.churnPerSecond == 2 && run.plan?.duration == .seconds(40))
+        #expect(run.plan?.outage?.after == .seconds(5) && run.plan?.outage?.duration == .seconds(10))
+        #expect(run.plan?.flushInterval == .milliseconds(100) && run.plan?.directory == "/x")
+    }
+
+    @Test func `help and version go to standard output`() {
+        for arguments in [["--help"], ["--version"], ["store", "--help"], ["help", "store"]] {
+            let run = Run(arguments)
+            #expect(run.exitCode == 0)
+            #expect(!run.output.isEmpty && run.errors.isEmpty)
+        }
+        #expect(Run(["--version"]).output == Release.version)
+    }
+
+    @Test(arguments: [
+        [], ["--nonsense"], ["disk"], ["store", "--devices", "0"], ["store", "--loads", "-1"],
+        ["store", "--seconds", "0"], ["store", "--churn", "10001"], ["store", "--flush-interval", "0"],
+        ["store", "--outage-after", "50", "--outage-seconds", "20"], ["store", "-o", "xml"],
+        ["store", "extra"],
+    ])
+    func `wrong usage is 64 with a message on standard error`(arguments: [String]) {
+        let run = Run(arguments)
+        #expect(run.exitCode == 64)
+        #expect(!run.errors.isEmpty && run.output.isEmpty)
+        #expect(run.plan == nil)
+    }
+
+    @Test func `a measurement that can't be made is 1`() {
+        let run = Run(["store"])
+        #expect(run.exitCode == 1)
+        #expect(run.errors.hasPrefix("pop-bench: "))
+    }
+}
