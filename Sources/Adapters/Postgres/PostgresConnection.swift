@@ -241,7 +241,7 @@ package final class PostgresConnection: ReadinessHandler {
 
     private func send(_ statement: PostgresStatement, _ handle: OpaquePointer) -> Bool {
         let parameters = statement.parameters
-        var bytes: [CChar] = []
+        var bytes: [UInt8] = []
         bytes.reserveCapacity(parameters.reduce(0) { $0 + ($1.bytes?.count ?? 0) + 1 })
         var offsets: [Int?] = []
         for parameter in parameters {
@@ -250,15 +250,18 @@ package final class PostgresConnection: ReadinessHandler {
                 continue
             }
             offsets.append(bytes.count)
-            bytes.append(contentsOf: value.lazy.map { CChar(bitPattern: $0) })
+            bytes.append(contentsOf: value)
             bytes.append(0)
         }
-        return bytes.withUnsafeBufferPointer { buffer in
+        let lengths = parameters.map { Int32(clamping: $0.bytes?.count ?? 0) }
+        let formats = parameters.map { $0.isBinary ? 1 : 0 as Int32 }
+        return bytes.withUnsafeBytes { buffer in
+            let characters = buffer.bindMemory(to: CChar.self)
             let values = offsets.map { offset in
-                offset.flatMap { start in buffer.baseAddress.map { $0 + start } }
+                offset.flatMap { start in characters.baseAddress.map { $0 + start } }
             }
             return PQsendQueryParams(
-                handle, statement.sql, Int32(parameters.count), nil, values, nil, nil, 0) == 1
+                handle, statement.sql, Int32(parameters.count), nil, values, lengths, formats, 0) == 1
         }
     }
 

@@ -11,9 +11,9 @@ enum AuditStatements {
             INSERT INTO pop.audit_log (audit_id, at, actor, token_id, remote_address, node_id, request_id,
                 method, path, status, reason)
             SELECT t.audit_id, t.at, t.actor, t.token_id, t.remote_address, $1, t.request_id, t.method, t.path,
-                t.status, t.reason
+                t.status::integer, t.reason
             FROM unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[],
-                $8::text[], $9::text[], $10::integer[], $11::text[])
+                $8::text[], $9::text[], $10::bigint[], $11::text[])
                 AS t(audit_id, at, actor, token_id, remote_address, request_id, method, path, status, reason)
             ON CONFLICT DO NOTHING
             """,

@@ -20,7 +20,7 @@ enum NodeWrites {
                 )
                 UPDATE pop.devices d SET status = 'offline', health = NULL, active_conns = 0,
                     last_seen_at = greatest(d.last_seen_at, lost.ended_at)
-                FROM lost WHERE d.session_id = lost.session_id AND d.status = 'online'
+                FROM lost WHERE d.session_id = lost.session_id AND d.status <> 'offline'
                 """, [node.nodeID, .uuid(node.incarnation)]),
             PostgresStatement(
                 """
@@ -71,7 +71,7 @@ enum NodeWrites {
             )
             UPDATE pop.devices d SET status = 'offline', health = NULL, active_conns = 0,
                 last_seen_at = greatest(d.last_seen_at, lost.ended_at)
-            FROM lost WHERE d.session_id = lost.session_id AND d.status = 'online'
+            FROM lost WHERE d.session_id = lost.session_id AND d.status <> 'offline'
             """, [life.nodeID, .uuid(life.incarnation)])
         return [sessions, cancelDrains(life, before: start)]
     }

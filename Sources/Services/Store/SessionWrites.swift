@@ -98,7 +98,7 @@ enum SessionWrites {
                 $5::double precision[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[])
                 AS t(session_id, at, health, heartbeat_at, rtt_ms, quic_address, active_conns, bytes_sent,
                     bytes_received)
-            WHERE d.session_id = t.session_id AND d.status = 'online'
+            WHERE d.session_id = t.session_id AND d.status <> 'offline'
             """,
             [
                 .uuids(states.map(\.sessionID)), .times(states.map(\.at)),
@@ -137,7 +137,7 @@ enum SessionWrites {
                 last_seen_at = greatest(d.last_seen_at, t.ended_at)
             FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[])
                 AS t(session_id, ended_at, bytes_sent, bytes_received)
-            WHERE d.session_id = t.session_id AND d.status = 'online'
+            WHERE d.session_id = t.session_id AND d.status <> 'offline'
             """,
             [
                 .uuids(ends.map(\.sessionID)), .times(ends.map(\.endedAt)),
