@@ -125,6 +125,7 @@ let package = Package(
         core("SOCKS5", uses: ["Domain"]),
         core("DeviceProtocol", uses: ["Domain"]),
         core("Fleet", uses: ["Domain", "DeviceProtocol"]),
+        core("Membership", uses: ["Domain"]),
 
         // MARK: Runtime
         runtime("EventLoop", uses: ["Domain", "CLinux"], packages: [deques]),
@@ -168,7 +169,8 @@ let package = Package(
             ],
             packages: [logging, deques]),
         service(
-            "Store", uses: ["Domain", "EventLoop", "Observability", "Postgres", "Outbox", "JSON"],
+            "Store",
+            uses: ["Domain", "EventLoop", "Observability", "Membership", "Postgres", "Outbox", "JSON"],
             packages: [logging, deques]),
         service("Console", excludes: ["web"]),
         service(
@@ -186,8 +188,8 @@ let package = Package(
             "PopNode",
             uses: [
                 "ProgramKit", "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "Postgres",
-                "HTTPServer",
-                "EmbeddedPostgres", "Store", "DeviceProtocol", "Fleet", "DataPlane", "DevicePlane", "Ingress",
+                "HTTPServer", "EmbeddedPostgres", "Store", "DeviceProtocol", "Fleet", "Membership",
+                "DataPlane", "DevicePlane", "Ingress",
                 "AdminAPI",
             ],
             packages: [arguments, logging]),
@@ -240,6 +242,7 @@ let package = Package(
         tests("Core", "SOCKS5Tests", uses: ["Domain", "SOCKS5", "TestKit"]),
         tests("Core", "DeviceProtocolTests", uses: ["Domain", "DeviceProtocol"]),
         tests("Core", "FleetTests", uses: ["Domain", "DeviceProtocol", "Fleet", "TestKit"]),
+        tests("Core", "MembershipTests", uses: ["Domain", "Membership", "TestKit"]),
         tests("Runtime", "EventLoopTests", uses: ["Domain", "EventLoop", "TestKit"]),
         tests(
             "Runtime", "ObservabilityTests", uses: ["Domain", "EventLoop", "Observability", "TestKit"],

@@ -111,6 +111,8 @@ final class StoreBench {
     }
 
     private func start(_ record: SessionRecord) {
+        var record = record
+        record.began = SystemClock.now
         client.startSession(record) { [weak self] in self?.recordedSessions += 1 }
     }
 

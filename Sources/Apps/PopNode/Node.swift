@@ -42,6 +42,7 @@ final class Node {
     private let dataMetrics: DataPlaneMetrics
     private let store: StoreClient
     private let observer: NodeObserver
+    private let sessions: ClusterSessions
     private let plane: DevicePlane
     private let ingress: Ingress
     private let listeners: NodeListeners
@@ -107,6 +108,8 @@ final class Node {
         plane.learnEpoch(store.lastEpoch)
         observer = NodeObserver(plane: plane, store: store)
         plane.observer = observer
+        sessions = ClusterSessions(
+            on: loop, plane: plane, store: store, known: observer.known, logger: Logger(label: "cluster"))
         let metrics = MetricRegistry(on: loop)
         listeners = try NodeListeners(
             configuration, record, loop: loop, files: files, certificates: certificates, plane: plane,
@@ -136,6 +139,7 @@ final class Node {
         page.eventLoop("control", loop.statistics)
         plane.writeMetrics(on: &page)
         ingress.writeMetrics(on: &page)
+        sessions.writeMetrics(on: &page)
         listeners.writeMetrics(on: &page)
     }
 

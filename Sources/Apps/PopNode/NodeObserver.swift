@@ -17,13 +17,6 @@ final class NodeObserver: DevicePlaneObserver {
     init(plane: DevicePlane, store: StoreClient) {
         self.plane = plane
         record = StoreObserver(store: store)
-        store.learned = { [weak self] sightings in
-            guard let self else { return }
-            // A device that has left meanwhile is not kept: nobody would tell its end again.
-            for sighting in sightings where self.plane.session(of: sighting.deviceID) != nil {
-                known.learn(sighting)
-            }
-        }
     }
 
     func sessionStarted(_ session: SessionSnapshot, recorded: @escaping () -> Void) {

@@ -14,12 +14,7 @@ final class StoreObserver: DevicePlaneObserver {
     }
 
     func sessionStarted(_ session: SessionSnapshot, recorded: @escaping () -> Void) {
-        let record = SessionRecord(
-            sessionID: session.sessionID, deviceID: session.deviceID, sessionEpoch: session.epoch,
-            startedAt: session.connectedAt, remoteAddress: session.remoteAddress,
-            location: session.location, tags: session.tags, capacity: session.capacity,
-            agentVersion: session.agentVersion)
-        store.startSession(record, durable: recorded)
+        store.startSession(SessionRecord(session), durable: recorded)
     }
 
     func sessionUpdated(_ session: SessionSnapshot) {
@@ -68,6 +63,16 @@ final class StoreObserver: DevicePlaneObserver {
     }
 
     func drainProgressed() {}
+}
+
+extension SessionRecord {
+    init(_ session: SessionSnapshot) {
+        self.init(
+            sessionID: session.sessionID, deviceID: session.deviceID, sessionEpoch: session.epoch,
+            startedAt: session.connectedAt, remoteAddress: session.remoteAddress,
+            location: session.location, tags: session.tags, capacity: session.capacity,
+            agentVersion: session.agentVersion, began: session.began)
+    }
 }
 
 extension SessionCounters {

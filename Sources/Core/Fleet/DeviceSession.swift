@@ -33,8 +33,11 @@ struct DeviceSession {
     }
 
     let id: SessionID
-    let epoch: UInt64
+    /// As the node gave it; the database may have had to raise it.
+    var epoch: UInt64
     let startedAt: WallTime
+    /// When it began, on the clock that nobody sets.
+    let began: Instant
     var registration: Registration
     var remoteAddress: SocketAddress
 
@@ -112,7 +115,7 @@ struct DeviceSession {
             tags: registration.tags, capacity: registration.capacity,
             agentVersion: registration.agentVersion, capabilities: registration.capabilities,
             remoteAddress: remoteAddress, quicRemoteAddress: data?.peer, health: health,
-            isDraining: isDraining, connectedAt: startedAt, lastSeenAt: lastSeenAt,
+            isDraining: isDraining, connectedAt: startedAt, began: began, lastSeenAt: lastSeenAt,
             lastHeartbeatAt: lastHeartbeatAt, roundTripMilliseconds: roundTripMilliseconds, load: load,
             activeConns: conns.count,
             bytesSent: bytesSent, bytesReceived: bytesReceived, connsTotal: connsTotal, resumes: resumes,

@@ -129,7 +129,7 @@ extension Fleet {
         if let old = current[device] { supersede(old, at: moment) }
         let session = DeviceSession(
             id: SessionID(using: &random), epoch: nextEpoch(for: device, moment.wall),
-            startedAt: moment.wall, registration: registration,
+            startedAt: moment.wall, began: moment.now, registration: registration,
             remoteAddress: controls[control]?.peer ?? SocketAddress(ip: .v4(IPv4Address(0)), port: 0),
             control: .up(control),
             token: DeviceSession.DataToken(
@@ -187,6 +187,31 @@ extension Fleet {
     package mutating func learnEpoch(_ epoch: UInt64, of device: DeviceID) {
         guard epoch > lastEpoch, epoch > epochsAhead[device] ?? 0 else { return }
         epochsAhead[device] = epoch
+    }
+
+    /// On record the session has this epoch: above what other nodes gave, whatever their clocks say.
+    package mutating func epochSettled(_ epoch: UInt64, of id: SessionID) {
+        guard let session = sessions[id], epoch > session.epoch else { return }
+        sessions[id]?.epoch = epoch
+        learnEpoch(epoch, of: session.deviceID)
+    }
+
+    /// The device has come to another node after this session began: it ends here, unless it was sent `Drain`.
+    ///
+    /// - Returns: whether there was such a session.
+    @discardableResult
+    package mutating func sessionTakenOver(_ id: SessionID, at moment: Moment) -> Bool {
+        guard let session = sessions[id], session.ending == nil else { return false }
+        // One that was told to leave and is not the current one any more is on its way out already.
+        guard !session.wasToldToLeave || current[session.deviceID] == id else { return true }
+        supersede(id, at: moment)
+        tellUpdated(id)
+        return true
+    }
+
+    /// Whether it is the one session of its device that new conns and orders go to.
+    package func isCurrent(_ id: SessionID) -> Bool {
+        sessions[id].map { current[$0.deviceID] == id } ?? false
     }
 
     /// The session's row is durable: the device gets its answer.

@@ -19,6 +19,8 @@ package struct SessionSnapshot: Sendable, Equatable {
     /// The device has been told to leave.
     package var isDraining: Bool
     package var connectedAt: WallTime
+    /// When it began, on the clock that nobody sets.
+    package var began: Instant
     /// When the last complete message of the device came.
     package var lastSeenAt: WallTime
     package var lastHeartbeatAt: WallTime?

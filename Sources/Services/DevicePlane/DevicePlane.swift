@@ -245,6 +245,23 @@ package final class DevicePlane {
         fleet.learnEpoch(epoch, of: device)
     }
 
+    // MARK: The cluster
+
+    /// Whether it is the one session of its device that counts.
+    package func isCurrent(_ session: SessionID) -> Bool { fleet.isCurrent(session) }
+
+    /// On record the session has this epoch.
+    package func epochSettled(_ epoch: UInt64, of session: SessionID) {
+        fleet.epochSettled(epoch, of: session)
+    }
+
+    /// The device has come to another node after this session began; whether there was such a session.
+    @discardableResult
+    package func sessionTakenOver(_ session: SessionID) -> Bool {
+        defer { settle() }
+        return fleet.sessionTakenOver(session, at: moment)
+    }
+
     // MARK: The node
 
     package var nodeState: NodeState { fleet.nodeState }

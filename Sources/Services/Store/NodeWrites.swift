@@ -1,4 +1,5 @@
 internal import Domain
+internal import Membership
 internal import Postgres
 
 /// The statements with which a node comes, stays and goes.
@@ -9,19 +10,10 @@ enum NodeWrites {
     static func begin(_ node: NodeLife, _ record: NodeRecord, _ state: NodeState) -> [PostgresStatement] {
         [
             PostgresStatement(
-                """
-                WITH lost AS (
-                    UPDATE pop.device_sessions s SET end_reason = 'node_lost',
-                        ended_at = greatest(s.started_at, s.last_seen_at, (
-                            SELECT n.last_seen_at FROM pop.nodes n
-                            WHERE n.node_id = s.node_id AND n.incarnation = s.node_incarnation))
-                    WHERE s.node_id = $1 AND s.node_incarnation <> $2::uuid AND s.ended_at IS NULL
-                    RETURNING s.session_id, s.ended_at
-                )
-                UPDATE pop.devices d SET status = 'offline', health = NULL, active_conns = 0,
-                    last_seen_at = greatest(d.last_seen_at, lost.ended_at)
-                FROM lost WHERE d.session_id = lost.session_id AND d.status <> 'offline'
-                """, [node.nodeID, .uuid(node.incarnation)]),
+                "SELECT pop.close_lost_sessions(ARRAY[$1::text], $2::uuid, 2147483647)",
+                [node.nodeID, .uuid(node.incarnation)]),
+            PostgresStatement("DELETE FROM pop.session_takeovers WHERE node_id = $1", [node.nodeID]),
+            cancelDrains(node, before: record.startedAt),
             PostgresStatement(
                 """
                 INSERT INTO pop.nodes AS n (node_id, incarnation, state, location, advertise_host, wss_port,
@@ -34,7 +26,9 @@ enum NodeWrites {
                     quic_port = excluded.quic_port, version = excluded.version,
                     started_at = excluded.started_at, last_seen_at = now(), devices_online = 0,
                     conns_active = 0, bytes_sent = 0, bytes_received = 0, cpu_utilization = 0,
-                    memory_used_bytes = 0, max_devices = excluded.max_devices
+                    memory_used_bytes = 0, max_devices = excluded.max_devices,
+                    lease_term = n.lease_term + 1, lost_at = NULL
+                RETURNING clock_timestamp() AS answered_at, lease_term, false AS is_lost
                 """,
                 [
                     node.nodeID, .uuid(node.incarnation), .text(state.rawValue),
@@ -43,7 +37,6 @@ enum NodeWrites {
                     .text(record.version), .time(record.startedAt),
                     .integer(Int64(record.maximumDevices)),
                 ]),
-            cancelDrains(node, before: record.startedAt),
         ]
     }
 
@@ -84,17 +77,60 @@ enum NodeWrites {
         "SELECT coalesce(max(version), 0)::bigint AS version FROM pop.schema_migrations")
 
     /// Renews the lease by the database's clock; tells whether the row was this life's, and whether there is
-    /// a row at all.
+    /// a row at all. A node that was declared lost stays `down` until it has regained its lease.
     static func renewLease(_ node: NodeLife, _ state: NodeState) -> PostgresStatement {
         PostgresStatement(
             """
             WITH renewed AS (
-                UPDATE pop.nodes SET last_seen_at = now(), state = $3
-                WHERE node_id = $1 AND incarnation = $2::uuid RETURNING 1
+                UPDATE pop.nodes SET last_seen_at = now(),
+                    state = CASE WHEN lost_at IS NULL THEN $3 ELSE 'down' END
+                WHERE node_id = $1 AND incarnation = $2::uuid
+                RETURNING lease_term, lost_at IS NOT NULL AS is_lost
             )
-            SELECT EXISTS (SELECT FROM renewed) AS is_renewed,
-                EXISTS (SELECT FROM pop.nodes WHERE node_id = $1) AS is_present
+            SELECT r.lease_term IS NOT NULL AS is_renewed,
+                EXISTS (SELECT FROM pop.nodes WHERE node_id = $1) AS is_present,
+                clock_timestamp() AS answered_at, r.lease_term, r.is_lost
+            FROM (VALUES (1)) AS one LEFT JOIN renewed r ON true
             """, [node.nodeID, .uuid(node.incarnation), .text(state.rawValue)])
+    }
+
+    /// Of the row that a begin or a renewal tells.
+    static func leaseAnswer(_ row: PostgresRow) throws(PostgresError) -> LeaseAnswer {
+        LeaseAnswer(
+            time: try row.time("answered_at"), term: try row.integer("lease_term"),
+            isLost: try row.boolean("is_lost"))
+    }
+
+    /// What lives on the node is open again, unless it was lost once more meanwhile.
+    static func regainLease(_ node: NodeLife, _ state: NodeState, term: Int64) -> PostgresStatement {
+        PostgresStatement(
+            """
+            UPDATE pop.nodes SET last_seen_at = now(), state = $3, lost_at = NULL
+            WHERE node_id = $1 AND incarnation = $2::uuid AND lease_term = $4::bigint
+            """, [node.nodeID, .uuid(node.incarnation), .text(state.rawValue), .integer(term)])
+    }
+
+    /// So many are closed by one transaction, which others wait for no longer than for a batch of writes.
+    static let sessionsReapedAtOnce = 1_000
+
+    /// One step of dealing with nodes whose lease is over.
+    static let reapLostNodes = PostgresStatement(
+        "SELECT lost_nodes, sessions_closed::bigint AS sessions_closed, has_more "
+            + "FROM pop.reap_lost_nodes(\(sessionsReapedAtOnce))")
+
+    // MARK: Take-overs
+
+    /// Sessions of the node whose devices have come to another one, a bounded number of them.
+    static func takeovers(_ node: NodeLife) -> PostgresStatement {
+        PostgresStatement(
+            "SELECT session_id FROM pop.session_takeovers WHERE node_id = $1 ORDER BY session_id LIMIT 1000",
+            [node.nodeID])
+    }
+
+    static func settleTakeovers(_ sessions: [SessionID], _ node: NodeLife) -> PostgresStatement {
+        PostgresStatement(
+            "DELETE FROM pop.session_takeovers WHERE node_id = $1 AND session_id = ANY ($2::uuid[])",
+            [node.nodeID, .uuids(sessions)])
     }
 
     static let makePartitions = PostgresStatement("SELECT pop.make_partitions(\(daysAhead))")

@@ -1,4 +1,5 @@
 internal import Domain
+internal import Membership
 internal import Postgres
 
 /// The statements that keep `pop.device_sessions` and `pop.devices`.
@@ -6,67 +7,81 @@ enum SessionWrites {
     /// More of an agent's version than this says nothing.
     private static let maximumVersionCharacters = 256
 
-    static func insertSessions(_ starts: [SessionRecord], _ node: NodeLife) -> PostgresStatement {
-        PostgresStatement(
+    /// Puts sessions on record as they begin, and gives them their devices; tells who has those then.
+    ///
+    /// - Parameter ofThisLife: sessions of a life that is over never come between others.
+    static func enter(
+        _ starts: [SessionRecord], _ node: NodeLife, _ clock: DatabaseClock, ofThisLife: Bool
+    ) -> PostgresStatement {
+        var newest: [DeviceID: SessionRecord] = [:]
+        for start in starts where newest[start.deviceID].map({ $0.sessionEpoch < start.sessionEpoch }) ?? true
+        {
+            newest[start.deviceID] = start
+        }
+        let entries = starts.map { start in
+            Entry(
+                record: start,
+                beganAt: ofThisLife ? start.began.flatMap { clock.time(at: $0) } : nil,
+                takesDevice: newest[start.deviceID]?.sessionID == start.sessionID)
+        }
+        return statement("pop.enter_sessions", entries, node)
+    }
+
+    /// Opens again what others closed, and enters what is missing; tells who has the devices of those.
+    static func claim(
+        _ claims: [SessionClaim], _ node: NodeLife, _ clock: DatabaseClock
+    ) -> PostgresStatement {
+        let entries = claims.map { claim in
+            Entry(
+                record: claim.record, beganAt: claim.record.began.flatMap { clock.time(at: $0) },
+                takesDevice: claim.isCurrent)
+        }
+        return statement("pop.claim_sessions", entries, node)
+    }
+
+    /// `pop.session_entry`.
+    private struct Entry {
+        let record: SessionRecord
+        let beganAt: WallTime?
+        let takesDevice: Bool
+    }
+
+    private static func statement(
+        _ function: String, _ entries: [Entry], _ node: NodeLife
+    ) -> PostgresStatement {
+        let records = entries.map(\.record)
+        return PostgresStatement(
             """
-            INSERT INTO pop.device_sessions (session_id, device_id, node_id, node_incarnation, session_epoch,
-                started_at, last_seen_at, remote_address, agent_version, location, tags)
-            SELECT t.session_id, t.device_id, $1, $2::uuid, t.epoch, t.started_at, t.started_at,
-                t.remote_address::inet, t.agent_version, t.location, t.tags::text[]
-            FROM unnest($3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[], $7::text[], $8::text[],
-                $9::text[], $10::text[])
-                AS t(session_id, device_id, epoch, started_at, remote_address, agent_version, location, tags)
-            ON CONFLICT (session_id) DO NOTHING
+            SELECT session_id, device_id, session_epoch, first_seen_at, is_owner
+            FROM \(function)($1, $2::uuid, ARRAY(
+                SELECT (t.session_id, t.device_id, t.epoch, t.began_at, t.started_at, t.remote_ip::inet,
+                    t.remote_address, t.agent_version, t.location, t.tags::text[], t.capacity,
+                    t.takes_device)::pop.session_entry
+                FROM unnest($3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
+                    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[],
+                    $14::boolean[])
+                    AS t(session_id, device_id, epoch, began_at, started_at, remote_ip, remote_address,
+                        agent_version, location, tags, capacity, takes_device)))
             """,
             [
-                node.nodeID, .uuid(node.incarnation), .uuids(starts.map(\.sessionID)),
-                .texts(starts.map(\.deviceID.description)), .integers(starts.map(\.sessionEpoch)),
-                .times(starts.map(\.startedAt)),
-                .texts(starts.map { $0.remoteAddress.ip.unmapped.description }),
-                .texts(starts.map { String($0.agentVersion.prefix(maximumVersionCharacters)) }),
-                .texts(starts.map(\.location)), .textArrays(starts.map(\.tags)),
+                node.nodeID, .uuid(node.incarnation), .uuids(records.map(\.sessionID)),
+                .texts(records.map(\.deviceID.description)), .integers(records.map(\.sessionEpoch)),
+                .times(entries.map(\.beganAt)), .times(records.map(\.startedAt)),
+                .texts(records.map { $0.remoteAddress.ip.unmapped.description }),
+                .texts(records.map(\.remoteAddress.description)),
+                .texts(records.map { String($0.agentVersion.prefix(maximumVersionCharacters)) }),
+                .texts(records.map(\.location)), .textArrays(records.map(\.tags)),
+                .integers(records.map { Int64($0.capacity) }), .booleans(entries.map(\.takesDevice)),
             ])
     }
 
-    /// The newest session owns the device's row, which starts over but for what is the device's own. Each device
-    /// must be there once; tells since when the taken ones are known.
-    static func takeDevices(_ starts: [SessionRecord], _ node: NodeLife) -> PostgresStatement {
-        PostgresStatement(
-            """
-            INSERT INTO pop.devices AS d (device_id, status, node_id, session_id, session_epoch, location,
-                tags, capacity, agent_version, remote_address, health, connected_at, first_seen_at,
-                last_seen_at)
-            SELECT t.device_id, 'online', $1, t.session_id, t.epoch, t.location, t.tags::text[], t.capacity,
-                t.agent_version, t.remote_address, 'control_only', t.started_at, t.started_at, t.started_at
-            FROM unnest($2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::bigint[],
-                $8::text[], $9::text[], $10::timestamptz[])
-                AS t(device_id, session_id, epoch, location, tags, capacity, agent_version, remote_address,
-                    started_at)
-            ON CONFLICT (device_id) DO UPDATE SET status = 'online', node_id = excluded.node_id,
-                session_id = excluded.session_id, session_epoch = excluded.session_epoch,
-                location = excluded.location, tags = excluded.tags, capacity = excluded.capacity,
-                agent_version = excluded.agent_version, remote_address = excluded.remote_address,
-                quic_remote_address = NULL, health = excluded.health, connected_at = excluded.connected_at,
-                last_heartbeat_at = NULL, rtt_ms = NULL, active_conns = 0, bytes_sent = 0,
-                bytes_received = 0, cpu_utilization = NULL, memory_used_bytes = NULL,
-                memory_total_bytes = NULL, load_sampled_at = NULL,
-                last_seen_at = greatest(d.last_seen_at, excluded.last_seen_at)
-            WHERE d.session_epoch < excluded.session_epoch
-            RETURNING d.device_id, d.first_seen_at
-            """,
-            [
-                node.nodeID, .texts(starts.map(\.deviceID.description)), .uuids(starts.map(\.sessionID)),
-                .integers(starts.map(\.sessionEpoch)), .texts(starts.map(\.location)),
-                .textArrays(starts.map(\.tags)), .integers(starts.map { Int64($0.capacity) }),
-                .texts(starts.map { String($0.agentVersion.prefix(maximumVersionCharacters)) }),
-                .texts(starts.map(\.remoteAddress.description)), .times(starts.map(\.startedAt)),
-            ])
-    }
-
-    static func firstSightings(_ result: PostgresResult) throws(PostgresError) -> [DeviceFirstSeen] {
+    static func entries(_ result: PostgresResult) throws(PostgresError) -> [SessionEntry] {
         try result.rows.map { row throws(PostgresError) in
-            DeviceFirstSeen(
-                deviceID: try row.value("device_id", DeviceID.init), at: try row.time("first_seen_at"))
+            SessionEntry(
+                sessionID: try row.value("session_id") { SessionID($0) },
+                deviceID: try row.value("device_id", DeviceID.init),
+                isOwner: try row.boolean("is_owner"), epoch: try row.integer("session_epoch"),
+                firstSeenAt: try row.time("first_seen_at"))
         }
     }
 

@@ -8,8 +8,8 @@ package final class StoreClient: StorePort {
     package private(set) var health = StoreHealth()
     /// Called when `health` has changed.
     package var healthChanged: ((StoreHealth) -> Void)?
-    /// Called with since when devices are known whose sessions have been put on record.
-    package var learned: (([DeviceFirstSeen]) -> Void)?
+    /// Called with what the database, and so the rest of the cluster, has to say about this node's sessions.
+    package var sessionNews: ((SessionNews) -> Void)?
 
     /// Answers what other nodes ask of this one. Set before the loop runs; what nobody answers in time is not asked
     /// again.
@@ -121,8 +121,8 @@ package final class StoreClient: StorePort {
                 recordTimes.note(loop.now - start.since)
                 start.durable()
             }
-        case .learned(let sightings):
-            learned?(sightings)
+        case .sessions(let news):
+            sessionNews?(news)
         case .answer(let number, let result):
             settle(number, result)
         case .asked(let questions):

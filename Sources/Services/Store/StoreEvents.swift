@@ -33,11 +33,13 @@ package struct SessionRecord: Sendable, Hashable {
     /// Most conns at once; 0 means no limit.
     package var capacity: UInt32
     package var agentVersion: String
+    /// When it began, on the clock of this process; nil when an earlier one, or only the disk, remembers it.
+    package var began: Instant?
 
     package init(
         sessionID: SessionID, deviceID: DeviceID, sessionEpoch: UInt64, startedAt: WallTime,
         remoteAddress: SocketAddress, location: String = "", tags: [String] = [], capacity: UInt32 = 0,
-        agentVersion: String = ""
+        agentVersion: String = "", began: Instant? = nil
     ) {
         self.sessionID = sessionID
         self.deviceID = deviceID
@@ -48,10 +50,11 @@ package struct SessionRecord: Sendable, Hashable {
         self.tags = tags
         self.capacity = capacity
         self.agentVersion = agentVersion
+        self.began = began
     }
 }
 
-/// Since when a device is known; the database tells it when the device's row is taken by a session.
+/// Since when a device is known.
 package struct DeviceFirstSeen: Sendable, Hashable {
     package var deviceID: DeviceID
     package var at: WallTime
@@ -59,6 +62,40 @@ package struct DeviceFirstSeen: Sendable, Hashable {
     package init(deviceID: DeviceID, at: WallTime) {
         self.deviceID = deviceID
         self.at = at
+    }
+}
+
+/// A session that lives, to be made true on record.
+package struct SessionClaim: Sendable, Hashable {
+    package var record: SessionRecord
+    /// Whether it is the one of its device that counts; one that was told to leave may live beside that.
+    package var isCurrent: Bool
+
+    package init(record: SessionRecord, isCurrent: Bool) {
+        self.record = record
+        self.isCurrent = isCurrent
+    }
+}
+
+/// What the database says of a session that asked for its device.
+package struct SessionEntry: Sendable, Hashable {
+    package var sessionID: SessionID
+    package var deviceID: DeviceID
+    /// Whether the session has the device; otherwise a later one, at another node, has it.
+    package var isOwner: Bool
+    /// The device's epoch now, which is the session's if that has the device.
+    package var epoch: UInt64
+    /// Since when the device is known.
+    package var firstSeenAt: WallTime
+
+    package init(
+        sessionID: SessionID, deviceID: DeviceID, isOwner: Bool, epoch: UInt64, firstSeenAt: WallTime
+    ) {
+        self.sessionID = sessionID
+        self.deviceID = deviceID
+        self.isOwner = isOwner
+        self.epoch = epoch
+        self.firstSeenAt = firstSeenAt
     }
 }
 

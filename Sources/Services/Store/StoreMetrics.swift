@@ -62,6 +62,9 @@ package enum StoreQueryKind: String, Sendable, Hashable, CaseIterable {
     case settleKey = "settle_key"
     case releaseKey = "release_key"
     case askNode = "ask_node"
+    case claimSessions = "claim_sessions"
+    case regainLease = "regain_lease"
+    case settleTakeovers = "settle_takeovers"
 }
 
 extension StoreQuery {
@@ -92,6 +95,9 @@ extension StoreQuery {
         case .settleKey: .settleKey
         case .releaseKey: .releaseKey
         case .askNode: .askNode
+        case .claimSessions: .claimSessions
+        case .regainLease: .regainLease
+        case .settleTakeovers: .settleTakeovers
         }
     }
 }
@@ -132,6 +138,10 @@ package struct StoreWriteCounts: Sendable, Hashable {
     package var batchTimes = Distribution(.waits)
     package var written = Tally<StoreEventKind>()
     package var refused = Tally<StoreEventKind>()
+    /// How often others declared this node lost.
+    package var leasesLost: UInt64 = 0
+    package var nodesDeclaredLost: UInt64 = 0
+    package var lostSessionsClosed: UInt64 = 0
     /// 0 until the database was asked.
     package var schemaVersion: Int64 = 0
 }
@@ -185,6 +195,14 @@ extension StoreFigures {
         page.gauge(
             "pop_store_lease_age_seconds", "Time since the node's lease was renewed; -1 before it first was",
             leaseAge.map { Double($0.nanoseconds) / 1e9 } ?? -1)
+        page.counter(
+            "pop_store_leases_lost_total", "Times that other nodes declared this one lost", writes.leasesLost)
+        page.counter(
+            "pop_store_nodes_declared_lost_total", "Nodes that this one declared lost",
+            writes.nodesDeclaredLost)
+        page.counter(
+            "pop_store_lost_sessions_closed_total", "Sessions of lost nodes that this one closed",
+            writes.lostSessionsClosed)
         page.gauge(
             "pop_store_schema_version", "Number of the last migration that the database has",
             writes.schemaVersion)

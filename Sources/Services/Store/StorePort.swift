@@ -1,4 +1,5 @@
 package import Domain
+package import Membership
 
 /// The control loop's side of the store: hands events over and asks questions; never blocks.
 package protocol StorePort: AnyObject {
@@ -21,6 +22,18 @@ package protocol StorePort: AnyObject {
     func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void)
 
     var health: StoreHealth { get }
+}
+
+/// What the database has to say about a node's sessions without being asked.
+package enum SessionNews: Sendable, Hashable {
+    /// Who has the devices of sessions that were put on record; before their acknowledgement.
+    case entered([SessionEntry])
+    /// Sessions that were put on record late, without a word of when they began: to be claimed if they live.
+    case undated([SessionID])
+    /// What is on record may be amiss: everything that lives here is to be claimed.
+    case lease(LeaseNews)
+    /// Devices of these sessions have come to other nodes: to be ended here, and settled then.
+    case takenOver([SessionID])
 }
 
 /// How the store does, for readiness and metrics.

@@ -41,6 +41,13 @@ package enum StoreQuery: Sendable, Hashable {
     case releaseKey(KeyClaim)
     /// Has another node answer a call; takes up to six seconds, and a failure says that nothing was done.
     case askNode(NodeQuestion)
+    /// Makes true what is on record of sessions that live; at most ``SessionClaims/claimsAtOnce`` of them. Not to
+    /// be asked again: by then others may live.
+    case claimSessions([SessionClaim])
+    /// Ends the state of a node that was declared lost, once all that lives on it was claimed.
+    case regainLease(term: Int64)
+    /// These sessions, whose devices have come to another node, have been seen to.
+    case settleTakeovers([SessionID])
 }
 
 /// The answer to the query of the same name; `admission` and `changed` to those that change something.
@@ -70,6 +77,8 @@ package enum StoreAnswer: Sendable, Hashable {
     case drains(ListPage<DrainRow>)
     case keyState(KeyState)
     case nodeAsked(NodeOutcome)
+    /// Of those that were not on record as they should be.
+    case claimed([SessionEntry])
 }
 
 /// The device that a token belongs to.

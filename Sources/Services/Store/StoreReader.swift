@@ -157,6 +157,8 @@ final class StoreReader {
         case .settleKey(let claim, let answer): [IdempotencyStatements.settle(claim, answer)]
         case .releaseKey(let claim): [IdempotencyStatements.release(claim)]
         case .askNode: throw .failed("another node is asked by rows of its own")
+        case .claimSessions, .regainLease, .settleTakeovers:
+            throw .failed("not a question for a connection that only reads")
         }
     }
 
@@ -203,8 +205,9 @@ final class StoreReader {
         case .audit(let list): .audit(try AuditStatements.page(list, last))
         case .drains(let list): .drains(try DrainStatements.page(list, last))
         case .claimKey(let claim): .keyState(try IdempotencyStatements.state(claim, last))
-        case .deleteAdminToken, .settleKey, .releaseKey: .changed(last.affectedRows > 0)
         case .askNode: throw PostgresError(.unexpectedAnswer, "no other node was asked")
+        case .deleteAdminToken, .settleKey, .releaseKey, .claimSessions, .regainLease, .settleTakeovers:
+            .changed(last.affectedRows > 0)
         }
     }
 }

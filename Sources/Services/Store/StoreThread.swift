@@ -21,7 +21,7 @@ enum StoreCommand: Sendable {
 /// Store thread to control loop.
 enum StoreReply: Sendable {
     case durable([UInt64])
-    case learned([DeviceFirstSeen])
+    case sessions(SessionNews)
     case answer(UInt64, Result<StoreAnswer, StoreFailure>)
     case health(StoreHealth)
     /// Of other nodes; each is answered or given up.
@@ -33,6 +33,7 @@ enum StoreReply: Sendable {
 /// What runs on the store's thread: the loop, the writer, the readers, and the way to them.
 final class StoreThread {
     private let loop: EventLoop
+    private let life: NodeLife
     private let writer: StoreWriter
     private let reader: StoreReader
     private let wake: WakeLink
@@ -70,6 +71,7 @@ final class StoreThread {
         self.replies = replies
         var random = SystemRandom()
         let life = NodeLife(id: configuration.node.nodeID, incarnation: SessionID(using: &random))
+        self.life = life
         let disk = configuration.outboxPath.map { DiskQueue(path: $0, life: life, log: log, now: loop.now) }
         writer = StoreWriter(on: loop, configuration, life, disk: disk, log)
         notes = disk.map { NodeNotes(on: loop, disk: $0, life: life) }
@@ -93,7 +95,19 @@ final class StoreThread {
         wake.isPrepared = { [weak writer] in writer?.isPrepared ?? false }
         healthTimer = loop.makeTimer { [weak self] in self?.tellHealth() }
         writer.committed = { replies.send(.durable($0)) }
-        writer.learned = { replies.send(.learned($0)) }
+        writer.entered = { replies.send(.sessions(.entered($0))) }
+        writer.undated = { replies.send(.sessions(.undated($0))) }
+        writer.leaseNews = { replies.send(.sessions(.lease($0))) }
+        writer.look = { [wake, weak writer] in
+            wake.submit([NodeWrites.reapLostNodes]) { result in writer?.looked(result) }
+        }
+        wake.on(.takeovers) { [weak wake] in
+            wake?.submit([NodeWrites.takeovers(life)]) { result in
+                guard let rows = try? result.get().first?.rows else { return }
+                let taken = rows.compactMap { row in try? row.value("session_id") { SessionID($0) } }
+                if !taken.isEmpty { replies.send(.sessions(.takenOver(taken))) }
+            }
+        }
         writer.leftServer = { [reader, wake] in
             reader.restart()
             wake.restart()
@@ -166,10 +180,22 @@ final class StoreThread {
                 ask: isAvailable ? { [reader] in reader.answer(query, $0) } : nil, done)
         }
         guard isAvailable else { return done(.failure(.unavailable(cause))) }
-        if case .askNode(let question) = query {
-            return nodes.ask(question) { done($0.map { .nodeAsked($0) }) }
+        switch query {
+        case .claimSessions(let claims):
+            writer.claim(claims) { done($0.map { .claimed($0) }) }
+        case .regainLease(let term):
+            writer.regain(term: term) { done($0.map { .changed($0) }) }
+        case .settleTakeovers(let sessions):
+            wake.submit([NodeWrites.settleTakeovers(sessions, life)]) { result in
+                done(
+                    result.map { .changed(($0.first?.affectedRows ?? 0) > 0) }
+                        .mapError { .unavailable($0.description) })
+            }
+        case .askNode(let question):
+            nodes.ask(question) { done($0.map { .nodeAsked($0) }) }
+        default:
+            reader.answer(query, done)
         }
-        reader.answer(query, done)
     }
 
     private var toldConnected = false

@@ -1,6 +1,7 @@
 internal import Domain
 internal import EventLoop
 internal import Logging
+internal import Membership
 internal import Postgres
 
 /// Writes events: one batch at a time, in order, over one connection.
@@ -14,8 +15,14 @@ internal import Postgres
 final class StoreWriter {
     /// Called with what session starts are acknowledged with, once they are durable.
     var committed: (([UInt64]) -> Void)?
-    /// Called with what the database told of devices whose sessions started, before their acknowledgement.
-    var learned: (([DeviceFirstSeen]) -> Void)?
+    /// Called with what the database told of sessions that started, before their acknowledgement.
+    var entered: (([SessionEntry]) -> Void)?
+    /// Called with sessions of this life that were put on record without a word of when they began.
+    var undated: (([SessionID]) -> Void)?
+    /// Called when what this node has on record may be amiss.
+    var leaseNews: ((LeaseNews) -> Void)?
+    /// Called when it is time to look for nodes that have lost their lease.
+    var look: (() -> Void)?
     /// Called when the server turned out to be one that takes no writes.
     var leftServer: (() -> Void)?
     /// Called when connection or counts have changed enough to tell.
@@ -43,8 +50,7 @@ final class StoreWriter {
     /// Why the last batch was not written; nil when it was.
     private var batchFailure: PostgresError?
     private var stopped: (() -> Void)?
-    /// When the node's lease was last taken or renewed.
-    private var leaseRenewedAt: Instant?
+    private var lease = LeaseKeeper()
     private(set) var isConnected = false
     private var connectionFailure: String?
     private var writtenEvents: UInt64 = 0
@@ -75,7 +81,6 @@ final class StoreWriter {
         "enable_mergejoin": "off", "enable_material": "off", "jit": "off",
         "max_parallel_workers_per_gather": "0",
     ]
-    private static let leaseInterval = Duration.seconds(2)
     private static let upkeepInterval = Duration.seconds(3_600)
     /// A node that is restarted often drops what has expired, too, once its start is over.
     private static let firstUpkeepDelay = Duration.seconds(60)
@@ -109,7 +114,7 @@ final class StoreWriter {
         flushTimer = loop.makeTimer { [weak self] in self?.pump() }
         spillTimer = loop.makeTimer { [weak self] in self?.spill() }
         pauseTimer = loop.makeTimer { [weak self] in self?.resume() }
-        leaseTimer = loop.makeTimer { [weak self] in self?.renewLease() }
+        leaseTimer = loop.makeTimer { [weak self] in self?.keepLease() }
         upkeepTimer = loop.makeTimer { [weak self] in self?.maintainPartitions() }
         changed?()
     }
@@ -134,7 +139,7 @@ final class StoreWriter {
         figures.health = health
         figures.writes = counts
         figures.oldestEventAge = backlog.oldest.map { loop.now - $0 } ?? .zero
-        figures.leaseAge = leaseRenewedAt.map { loop.now - $0 }
+        figures.leaseAge = lease.renewedAt.map { loop.now - $0 }
         figures.droppedFromMemory = backlog.droppedFromMemory
         figures.droppedFromDisk = backlog.droppedFromDisk
     }
@@ -204,7 +209,7 @@ final class StoreWriter {
 
     /// Whether nothing is to be expected of the database right now.
     private var isAway: Bool {
-        if phase != .writing || !link.isReady || pauseTimer?.isArmed == true { return true }
+        if phase != .writing || !link.isReady || !lease.isHeld || pauseTimer?.isArmed == true { return true }
         return writingSince.map { loop.now - $0 >= Self.stallLimit } ?? false
     }
 
@@ -214,8 +219,8 @@ final class StoreWriter {
         log.info("database connected")
         switch phase {
         case .writing:
-            renewLease()
-            pump()
+            lease.opened(at: loop.now)
+            keepLease()
         case .waiting, .migrating, .beginning:
             prepare()
         }
@@ -227,6 +232,7 @@ final class StoreWriter {
             log.warning("database not reachable", metadata: ["error": "\(error)"])
         }
         if phase == .beginning { phase = .waiting }
+        lease.closed()
         // What made us leave says more than that we left.
         noteConnection(
             false,
@@ -260,15 +266,17 @@ final class StoreWriter {
         guard link.isReady, phase == .waiting else { return }
         phase = .beginning
         upkeep(NodeWrites.makePartitions)
+        let asked = loop.now
         link.submit(NodeWrites.begin(life, configuration.node, nodeState)) { [weak self] result in
             guard let self else { return }
             switch result {
-            case .success:
+            case .success(let results):
                 phase = .writing
-                leaseRenewedAt = loop.now
+                lease.opened(at: loop.now)
+                if let row = results.last?.rows.first { renewed(row, asked) }
+                keepLease()
                 readSchemaVersion()
                 noteConnection(true)
-                leaseTimer?.arm(at: loop.now + Self.leaseInterval)
                 upkeepTimer?.arm(at: loop.now + Self.firstUpkeepDelay)
                 pump()
             case .failure(let error):
@@ -298,7 +306,7 @@ final class StoreWriter {
 
     private func pump() {
         guard writingSince == nil, pauseTimer?.isArmed != true else { return }
-        guard phase == .writing, link.isReady else { return }
+        guard phase == .writing, link.isReady, lease.isHeld else { return }
         guard !backlog.isEmpty else {
             if stopped != nil { sayDown() }
             return
@@ -323,7 +331,7 @@ final class StoreWriter {
     }
 
     private func write(_ batch: WriteBatch) {
-        var statements = batch.statements()
+        var statements = batch.statements(lease.clock, isOfThisLife: batch.life == life)
         if batch.life != life {
             statements += NodeWrites.close(batch.life, before: configuration.node.startedAt)
         }
@@ -353,7 +361,8 @@ final class StoreWriter {
         batchFailure = nil
         batchEvents = min(batchEvents * 2, Self.maximumBatchEvents)
         writtenEvents &+= UInt64(batch.events.count)
-        if let sightings = try? batch.firstSightings(in: results), !sightings.isEmpty { learned?(sightings) }
+        if let entries = try? batch.entries(in: results), !entries.isEmpty { entered?(entries) }
+        if batch.life == life, !batch.undatedStarts.isEmpty { undated?(batch.undatedStarts) }
         acknowledge(batch.acknowledgements)
         noteConnection(true)
     }
@@ -441,15 +450,25 @@ final class StoreWriter {
 
     // MARK: At intervals
 
-    private func renewLease() {
+    private func keepLease() {
         guard phase == .writing, stopped == nil else { return }
-        leaseTimer?.arm(at: loop.now + Self.leaseInterval)
         noteStall()
-        guard link.isReady else { return }
+        for order in lease.expire(at: loop.now) {
+            switch order {
+            case .renew: renewLease()
+            case .look: look?()
+            }
+        }
+        leaseTimer?.arm(at: lease.nextDeadline)
+    }
+
+    private func renewLease() {
+        guard phase == .writing, stopped == nil, link.isReady else { return }
+        let asked = loop.now
         link.submit([NodeWrites.renewLease(life, nodeState)]) { [weak self] result in
             guard let self, phase == .writing, stopped == nil else { return }
             switch result {
-            case .success(let results): renewedLease(results.first?.rows.first)
+            case .success(let results): renewedLease(results.first?.rows.first, asked)
             case .failure(let error):
                 guard link.isReady else { return }
                 react(to: error)
@@ -462,12 +481,12 @@ final class StoreWriter {
         }
     }
 
-    private func renewedLease(_ row: PostgresRow?) {
+    private func renewedLease(_ row: PostgresRow?, _ asked: Instant) {
         guard let row, (try? row.boolean("is_renewed")) == false else {
-            if row != nil { leaseRenewedAt = loop.now }
+            if let row { renewed(row, asked) }
             // A batch that fails says more than a lease that doesn't.
             if batchFailure == nil, !isAway { noteConnection(true) }
-            return
+            return pump()
         }
         if (try? row.boolean("is_present")) == true {
             log.error(
@@ -477,6 +496,67 @@ final class StoreWriter {
             // Someone removed the node's row, or restored an older database: this life begins again.
             phase = .waiting
             begin()
+        }
+    }
+
+    private func renewed(_ row: PostgresRow, _ asked: Instant) {
+        guard let answer = try? NodeWrites.leaseAnswer(row),
+            let news = lease.renewed(answer, sentAt: asked, at: loop.now)
+        else { return }
+        if case .lost = news {
+            counts.leasesLost &+= 1
+            log.warning("this node was declared lost: what lives here is put on record again")
+        }
+        leaseNews?(news)
+    }
+
+    /// Others have been looked at, with this result.
+    func looked(_ result: Result<[PostgresResult], PostgresError>) {
+        var hasMore = false
+        if let row = try? result.get().first?.rows.first {
+            let lost = (try? row.strings("lost_nodes")) ?? []
+            let closed: UInt64? = try? row.integer("sessions_closed")
+            for node in lost { log.warning("a node is lost", metadata: ["node_id": "\(node)"]) }
+            counts.nodesDeclaredLost &+= UInt64(lost.count)
+            counts.lostSessionsClosed &+= closed ?? 0
+            hasMore = (try? row.boolean("has_more")) == true
+        }
+        lease.looked(hasMore: hasMore, at: loop.now)
+        if phase == .writing, stopped == nil { leaseTimer?.arm(at: lease.nextDeadline) }
+    }
+
+    /// Makes true what is on record of sessions that live. After a failure it may be asked anew, of those that
+    /// live then.
+    func claim(
+        _ claims: [SessionClaim], _ answer: @escaping (Result<[SessionEntry], StoreFailure>) -> Void
+    ) {
+        guard phase == .writing, stopped == nil, lease.isHeld else {
+            return answer(.failure(.unavailable(connectionFailure ?? "not connected")))
+        }
+        link.submit([SessionWrites.claim(claims, life, lease.clock)]) { [log] result in
+            do throws(PostgresError) {
+                let rows = try result.get().first
+                answer(.success(try rows.map(SessionWrites.entries) ?? []))
+            } catch {
+                log.warning("sessions could not be claimed", metadata: ["error": "\(error)"])
+                answer(.failure(.unavailable(error.description)))
+            }
+        }
+    }
+
+    /// Takes the lease again after the node was lost; tells whether it did.
+    func regain(term: Int64, _ answer: @escaping (Result<Bool, StoreFailure>) -> Void) {
+        guard phase == .writing, stopped == nil else {
+            return answer(.failure(.unavailable(connectionFailure ?? "not connected")))
+        }
+        link.submit([NodeWrites.regainLease(life, nodeState, term: term)]) { [log] result in
+            do throws(PostgresError) {
+                let isRegained = (try result.get().first?.affectedRows ?? 0) > 0
+                if isRegained { log.notice("this node is no longer lost") }
+                answer(.success(isRegained))
+            } catch {
+                answer(.failure(.unavailable(error.description)))
+            }
         }
     }
 

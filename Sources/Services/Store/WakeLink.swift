@@ -9,6 +9,8 @@ enum WakeSubject: String, CaseIterable {
     case requests = "pop_requests"
     /// Requests of this node have been answered.
     case answers = "pop_answers"
+    /// Devices of this node's sessions have come to other nodes.
+    case takeovers = "pop_takeovers"
 }
 
 /// Looks at rows that other nodes write for this one: as soon as it is told of them, and about every second

@@ -1,4 +1,5 @@
 internal import Domain
+internal import Membership
 internal import Postgres
 
 /// Events that are written in one transaction, as one set a table.
@@ -33,7 +34,8 @@ struct WriteBatch {
             events: Array(events[range]), life: life, places: isOnDisk ? Array(places[range]) : [])
     }
 
-    func statements() -> [PostgresStatement] {
+    /// - Parameter isOfThisLife: whether what began in here may live.
+    func statements(_ clock: DatabaseClock, isOfThisLife: Bool) -> [PostgresStatement] {
         var starts: [SessionRecord] = []
         var updates: [SessionUpdate] = []
         var states: [DeviceState] = []
@@ -62,8 +64,7 @@ struct WriteBatch {
         }
         var statements: [PostgresStatement] = []
         if !starts.isEmpty {
-            statements.append(SessionWrites.insertSessions(starts, life))
-            statements.append(SessionWrites.takeDevices(newest(starts), life))
+            statements.append(SessionWrites.enter(starts, life, clock, ofThisLife: isOfThisLife))
         }
         if !updates.isEmpty { statements.append(SessionWrites.update(greatest(updates))) }
         if !states.isEmpty { statements.append(SessionWrites.setStates(latest(states))) }
@@ -86,27 +87,19 @@ struct WriteBatch {
         return statements
     }
 
-    /// Since when the devices are known whose rows a start in here has taken.
+    /// Who has the devices of the sessions that start in here.
     ///
-    /// - Parameter results: of ``statements(for:)``, in their order.
-    func firstSightings(in results: [PostgresResult]) throws(PostgresError) -> [DeviceFirstSeen] {
-        guard events.contains(where: { if case .sessionStarted = $0 { true } else { false } }),
-            results.count > Self.takeDevicesPlace
-        else { return [] }
-        return try SessionWrites.firstSightings(results[Self.takeDevicesPlace])
+    /// - Parameter results: of ``statements(_:isOfThisLife:)``; starts come first.
+    func entries(in results: [PostgresResult]) throws(PostgresError) -> [SessionEntry] {
+        guard let first = results.first, !starts.isEmpty else { return [] }
+        return try SessionWrites.entries(first)
     }
 
-    /// Starts come first, and a device's row is taken behind its session's.
-    private static let takeDevicesPlace = 1
+    /// Sessions that start in here, and of which nobody can tell any more when they did.
+    var undatedStarts: [SessionID] { starts.filter { $0.began == nil }.map(\.sessionID) }
 
-    /// One row can be changed once by a statement: a device's newest session stands for it.
-    private func newest(_ starts: [SessionRecord]) -> [SessionRecord] {
-        var byDevice: [DeviceID: SessionRecord] = [:]
-        for start in starts {
-            if let other = byDevice[start.deviceID], other.sessionEpoch >= start.sessionEpoch { continue }
-            byDevice[start.deviceID] = start
-        }
-        return byDevice.values.sorted { $0.deviceID < $1.deviceID }
+    private var starts: [SessionRecord] {
+        events.compactMap { if case .sessionStarted(let record, _) = $0 { record } else { nil } }
     }
 
     private func latest(_ drains: [DrainRecord]) -> [DrainRecord] {

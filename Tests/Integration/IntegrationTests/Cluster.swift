@@ -9,15 +9,20 @@ final class Cluster {
 
     /// Starts the nodes and waits until each of them knows all.
     ///
-    /// - Parameter settings: added to each node's configuration.
-    init(_ names: [String] = ["a", "b", "c"], settings: [String: [String: Any]] = [:]) throws {
-        let database = try TemporaryCluster()
+    /// - Parameters:
+    ///   - settings: added to each node's configuration.
+    ///   - relays: where nodes find the database instead, by their names.
+    init(
+        _ names: [String] = ["a", "b", "c"], settings: [String: [String: Any]] = [:],
+        database: TemporaryCluster? = nil, relays: [String: String] = [:]
+    ) throws {
+        let database = try database ?? TemporaryCluster()
         self.database = database
         nodes = try names.map { name in
             var settings = settings
             settings["node", default: [:]]["id"] = name
             settings["node", default: [:]]["advertise_host"] = "127.0.0.1"
-            settings["database", default: [:]]["url"] = database.connectionString
+            settings["database", default: [:]]["url"] = relays[name] ?? database.connectionString
             return try Fixture(settings: settings)
         }
         try waitUntilComplete()

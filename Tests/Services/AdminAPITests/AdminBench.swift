@@ -248,6 +248,7 @@ func liveSession(_ serial: UInt64, device: String, epoch: UInt64 = 7) -> Session
         location: "us",
         tags: ["b"], capacity: 5, agentVersion: "2", capabilities: ["tcp"], remoteAddress: someAddress,
         quicRemoteAddress: nil, health: .controlOnly, isDraining: false, connectedAt: someTime,
+        began: Instant(nanoseconds: 1),
         lastSeenAt: WallTime(microseconds: someTime.microseconds + 7_000_000), lastHeartbeatAt: nil,
         roundTripMilliseconds: 1.5, load: nil, activeConns: 9, bytesSent: 100, bytesReceived: 200,
         connsTotal: 11, resumes: 1, migrations: 2)

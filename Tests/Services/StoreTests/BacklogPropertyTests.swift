@@ -92,7 +92,7 @@ private final class World {
         switch (Int.random(in: 0..<6, using: &random), session) {
         case (0, _), (_, nil):
             number += 1
-            let record = try records.session("d\(number)")
+            let record = try records.session("d\(number)", began: nil)
             open.append(record)
             append(.sessionStarted(record, acknowledgement: number))
         case (1, let session?):

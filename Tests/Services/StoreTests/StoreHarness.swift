@@ -61,6 +61,16 @@ final class StoreHarness {
         return pump { isDurable }
     }
 
+    /// As their node does with sessions that live, when some of them began without the database.
+    @discardableResult
+    func claim(_ records: [SessionRecord]) throws -> [SessionEntry] {
+        let claims = records.map { SessionClaim(record: $0, isCurrent: true) }
+        guard case .claimed(let entries) = try ask(.claimSessions(claims)) else {
+            throw StoreFailure.failed("kind")
+        }
+        return entries
+    }
+
     func ask(_ query: StoreQuery) throws -> StoreAnswer {
         var result: Result<StoreAnswer, StoreFailure>?
         client.ask(query) { result = $0 }
@@ -104,7 +114,8 @@ struct Records {
 
     mutating func session(
         _ device: String, epoch: UInt64? = nil, at startedAt: WallTime = SystemClock.wall,
-        location: String = "eu-west", tags: [String] = ["a", "b \"q\" \\ ,{}"]
+        location: String = "eu-west", tags: [String] = ["a", "b \"q\" \\ ,{}"],
+        began: Instant? = SystemClock.now
     ) throws -> SessionRecord {
         guard let deviceID = DeviceID(device) else { throw StoreFailure.failed("not a device's name") }
         self.epoch += 1
@@ -112,7 +123,7 @@ struct Records {
             sessionID: SessionID(using: &random), deviceID: deviceID, sessionEpoch: epoch ?? self.epoch,
             startedAt: startedAt,
             remoteAddress: SocketAddress(ip: .v4(IPv4Address(0xc000_0201)), port: 4_711), location: location,
-            tags: tags, capacity: 100, agentVersion: "1.2.3")
+            tags: tags, capacity: 100, agentVersion: "1.2.3", began: began)
     }
 
     mutating func conn(of session: SessionRecord) -> ConnRecord {

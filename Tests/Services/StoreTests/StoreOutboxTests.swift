@@ -66,6 +66,8 @@ import Testing
             "SELECT bytes_sent FROM pop.device_sessions WHERE session_id = $1::uuid",
             [.uuid(sessions[29].sessionID)])
         #expect(bytes == "77")
+        // It began without the database, so it gets its device when its node claims it.
+        try store.claim([current])
         let online = try sql.scalar(
             "SELECT string_agg(device_id, ',') FROM pop.devices WHERE status = 'online'")
         #expect(online == "d29")

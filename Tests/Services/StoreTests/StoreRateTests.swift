@@ -32,7 +32,8 @@ import Testing
         let sessions = try (0..<Self.devices).map { try records.session("rate-\($0)") }
         var started = 0
         for session in sessions { store.client.startSession(session) { started += 1 } }
-        #expect(store.pump { started == sessions.count })
+        #expect(store.pump { started == sessions.count && store.client.health.isConnected })
+        try store.claim(sessions)
         for step in 0..<Self.steps {
             send(step, sessions)
             if connectionsAreCut, step % 100 == 50 { try cutTheWriter() }

@@ -41,8 +41,8 @@ import Testing
             INSERT INTO pop.devices (device_id, first_seen_at, cpu_utilization, load_sampled_at)
             VALUES ('old', '2020-02-03T04:05:06Z', 0.9, now())
             """)
-        var told: [DeviceFirstSeen] = []
-        store.client.learned = { told += $0 }
+        var told: [SessionEntry] = []
+        store.client.sessionNews = { if case .entered(let entries) = $0 { told += entries } }
         let old = try records.session("old")
         let new = try records.session("new")
         for session in [old, new] {
@@ -50,17 +50,17 @@ import Testing
             var isDurable = false
             store.client.startSession(session) {
                 isDurable = true
-                known = told.first { $0.deviceID == session.deviceID }?.at
+                known = told.first { $0.sessionID == session.sessionID }?.firstSeenAt
             }
             #expect(store.pump { isDurable })
             #expect(known == (session == old ? WallTime(rfc3339: "2020-02-03T04:05:06Z") : new.startedAt))
         }
         // What the last session said of its load is not this one's.
         #expect(try store.device("old")?.cpuUtilization == nil)
-        // An older session of the device takes nothing, and tells nothing.
+        // One that began before it has not got the device.
         told = []
-        #expect(store.start(try records.session("old", epoch: 1)))
-        #expect(told.isEmpty)
+        #expect(store.start(try records.session("old", began: SystemClock.now + .seconds(-60))))
+        #expect(told.map(\.isOwner) == [false])
     }
 
     @Test mutating func theLifeOfASessionIsOnRecord() throws {
@@ -119,9 +119,9 @@ import Testing
         #expect(rows.first?.counters.resumes == 1)
     }
 
-    @Test mutating func theNewestEpochOwnsTheDevice() throws {
+    @Test mutating func theSessionThatBeganLastOwnsTheDevice() throws {
         let newer = try records.session("dev-2", epoch: 20)
-        let older = try records.session("dev-2", epoch: 10)
+        let older = try records.session("dev-2", epoch: 10, began: SystemClock.now + .seconds(-60))
         #expect(store.start(newer))
         #expect(store.start(older))
         var row = try #require(try store.device("dev-2"))
