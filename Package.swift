@@ -147,7 +147,8 @@ let package = Package(
         service(
             "DataPlane",
             uses: [
-                "Domain", "EventLoop", "Observability", "DeviceProtocol", "ControlWire", "QUIC", "DataPath",
+                "Domain", "EventLoop", "Observability", "SOCKS5", "DeviceProtocol", "ControlWire", "QUIC",
+                "DataPath",
             ],
             packages: [logging]),
         service(

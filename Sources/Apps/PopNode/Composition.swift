@@ -52,6 +52,7 @@ extension IngressConfiguration {
         self.init(
             bind: SocketAddress(ip: ingress.bind, port: ingress.port), connectTimeout: ingress.connectTimeout,
             idleTimeout: ingress.idleTimeout == .zero ? nil : ingress.idleTimeout,
+            datagramIdleTimeout: ingress.udpIdleTimeout,
             allowsPrivateTargets: ingress.allowPrivateTargets)
     }
 }

@@ -289,6 +289,18 @@ int cl_udp_bind(const struct cl_address *address, bool reuse_port, int buffer_by
     return fd;
 }
 
+int cl_udp_relay_socket(const struct cl_address *address, bool connected) {
+    int fd = socket(system_family(address), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    set_flag(fd, SOL_UDP, UDP_GRO);
+    if (address->family == 6) set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+    struct sockaddr_storage storage;
+    socklen_t length = to_system(address, &storage);
+    struct sockaddr *system = (struct sockaddr *)&storage;
+    if ((connected ? connect(fd, system, length) : bind(fd, system, length)) < 0) return fail(fd);
+    return fd;
+}
+
 int cl_udp_steer_by_connection_id(int fd, uint32_t sockets) {
     // Classic BPF over the UDP payload: the header form is the first bit of byte 0; a long header has
     // its destination connection id from byte 6 on, a short one from byte 1 on.
@@ -365,14 +377,14 @@ int cl_udp_receive(int fd, struct cl_datagram_slot *slots, uint32_t count) {
 ssize_t cl_udp_send(int fd, const void *bytes, size_t count, uint16_t segment_size, uint8_t ecn,
                     const struct cl_address *peer, const struct cl_address *local) {
     struct sockaddr_storage storage;
-    socklen_t length = to_system(peer, &storage);
+    socklen_t length = peer == NULL ? 0 : to_system(peer, &storage);
     struct iovec piece = {(void *)bytes, count};
     union {
         struct cmsghdr align;
         uint8_t bytes[128];
     } control;
     memset(&control, 0, sizeof control);
-    struct msghdr message = {.msg_name = &storage, .msg_namelen = length, .msg_iov = &piece, .msg_iovlen = 1,
+    struct msghdr message = {.msg_name = peer == NULL ? NULL : &storage, .msg_namelen = length, .msg_iov = &piece, .msg_iovlen = 1,
                              .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     struct cmsghdr *part = CMSG_FIRSTHDR(&message);
     size_t used = 0;
@@ -384,7 +396,7 @@ ssize_t cl_udp_send(int fd, const void *bytes, size_t count, uint16_t segment_si
         used += CMSG_SPACE(sizeof segment_size);
         part = (struct cmsghdr *)(control.bytes + used);
     }
-    if (ecn != 0) {
+    if (ecn != 0 && peer != NULL) {
         int value = ecn;
         part->cmsg_level = peer->family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
         part->cmsg_type = peer->family == 4 ? IP_TOS : IPV6_TCLASS;
@@ -393,7 +405,7 @@ ssize_t cl_udp_send(int fd, const void *bytes, size_t count, uint16_t segment_si
         used += CMSG_SPACE(sizeof value);
         part = (struct cmsghdr *)(control.bytes + used);
     }
-    if (local != NULL && local->family == 4 && peer->family == 4) {
+    if (local != NULL && peer != NULL && local->family == 4 && peer->family == 4) {
         struct in_pktinfo info = {0};
         memcpy(&info.ipi_spec_dst, local->ip, 4);
         part->cmsg_level = IPPROTO_IP;
@@ -401,7 +413,7 @@ ssize_t cl_udp_send(int fd, const void *bytes, size_t count, uint16_t segment_si
         part->cmsg_len = CMSG_LEN(sizeof info);
         memcpy(CMSG_DATA(part), &info, sizeof info);
         used += CMSG_SPACE(sizeof info);
-    } else if (local != NULL && local->family == 6 && peer->family == 6) {
+    } else if (local != NULL && peer != NULL && local->family == 6 && peer->family == 6) {
         struct in6_pktinfo info = {0};
         memcpy(&info.ipi6_addr, local->ip, 16);
         part->cmsg_level = IPPROTO_IPV6;

@@ -16,7 +16,7 @@ package struct AgentConfiguration: Sendable, Equatable {
 
     package init(
         deviceID: String, location: String = "", capacity: UInt32 = 0, tags: [String] = [],
-        agentVersion: String = "", capabilities: [String] = ["tcp"], pops: [PopURL],
+        agentVersion: String = "", capabilities: [String] = ["tcp", "udp", "migration"], pops: [PopURL],
         heartbeatInterval: Duration? = nil
     ) {
         self.deviceID = deviceID
@@ -52,6 +52,10 @@ package enum AgentLimit {
     package static let alternatives = 16
     /// Most conns of a session, dials included, whatever the POP orders: the descriptors of a process.
     package static let conns = 65_536
+    /// How long a flow without datagrams lives when the POP doesn't say.
+    package static let flowIdleTimeout = Duration.seconds(60)
+    /// Most that a POP can ask for: a flow holds a descriptor.
+    package static let longestFlowIdleTimeout = Duration.seconds(3_600)
     /// How long after the loss of both planes a session is still worth asking for at its POP.
     package static let resumeMemory = Duration.seconds(300)
     /// A POP that asks for more than twenty heartbeats a second is mistaken.
@@ -117,6 +121,8 @@ package enum AgentAction: Sendable, Equatable {
     /// Close the data connection, or give up the attempt; only the ends of its conns are told any more.
     case closeData(AgentSessionNumber, code: UInt64)
     case dial(AgentSessionNumber, ConnID, target: String, timeoutMilliseconds: UInt32)
+    /// Open a connected UDP socket to the target.
+    case openFlow(AgentSessionNumber, ConnID, target: String, flowID: UInt64, idleTimeout: Duration)
     /// End the conn at once; `connEnded` follows if it was open.
     case endConn(AgentSessionNumber, ConnID, CloseReason)
     case note(AgentSessionNumber, AgentNote)

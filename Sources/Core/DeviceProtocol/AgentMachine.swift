@@ -112,6 +112,16 @@ package struct AgentMachine {
         return settle(number, now: now)
     }
 
+    /// A flow's socket is open.
+    package mutating func flowOpened(
+        _ number: AgentSessionNumber, _ connID: ConnID, resolvedAddress: String,
+        connectTimeMilliseconds: UInt32, now: Instant
+    ) -> [AgentAction] {
+        sessions[number]?.flowOpened(
+            connID, resolvedAddress: resolvedAddress, connectTimeMilliseconds: connectTimeMilliseconds)
+        return settle(number, now: now)
+    }
+
     /// The target was not reached.
     package mutating func connFailed(
         _ number: AgentSessionNumber, _ connID: ConnID, _ error: OpenError, _ text: String,

@@ -6,22 +6,39 @@ extension AgentSession {
     mutating func ordered(_ command: Command) {
         switch command.body {
         case .openTCP(let target, let timeoutMilliseconds):
-            guard conns[command.connID] == nil else { return }
-            let limit = configuration.capacity == 0 ? Int.max : Int(configuration.capacity)
-            guard conns.count < min(limit, AgentLimit.conns) else {
-                respond(failed: command.connID, .capacity, "the device carries its most conns")
-                return
-            }
-            conns[command.connID] = .dialling
+            guard takes(command.connID) else { return }
             actions.append(
                 .dial(number, command.connID, target: target, timeoutMilliseconds: timeoutMilliseconds))
-        case .openUDP:
-            respond(failed: command.connID, .unsupported, "UDP is not supported")
+        case .openUDP(let target, let flowID, let idleTimeoutMilliseconds):
+            guard flowID <= DatagramFraming.largestFlowID else {
+                respond(failed: command.connID, .internal, "the flow id is no QUIC integer")
+                return
+            }
+            guard takes(command.connID) else { return }
+            let idleTimeout: Duration =
+                idleTimeoutMilliseconds == 0
+                ? AgentLimit.flowIdleTimeout
+                : min(.milliseconds(Int64(idleTimeoutMilliseconds)), AgentLimit.longestFlowIdleTimeout)
+            actions.append(
+                .openFlow(
+                    number, command.connID, target: target, flowID: flowID, idleTimeout: idleTimeout))
         case .close(let reason):
             closeConn(command.connID, reason)
         case .unknown:
             respond(failed: command.connID, .unsupported, "unknown command")
         }
+    }
+
+    /// Whether there is room for a new conn, which then is dialled; answers for it if there is none.
+    private mutating func takes(_ connID: ConnID) -> Bool {
+        guard conns[connID] == nil else { return false }
+        let limit = configuration.capacity == 0 ? Int.max : Int(configuration.capacity)
+        guard conns.count < min(limit, AgentLimit.conns) else {
+            respond(failed: connID, .capacity, "the device carries its most conns")
+            return false
+        }
+        conns[connID] = .dialling
+        return true
     }
 
     mutating func closeConn(_ connID: ConnID, _ reason: CloseReason) {
@@ -36,6 +53,17 @@ extension AgentSession {
     mutating func connOpened(_ connID: ConnID) {
         guard conns[connID] == .dialling else { return }
         conns[connID] = .open
+    }
+
+    /// The flow's socket is open: the POP learns of it by this answer, since there is no stream.
+    mutating func flowOpened(_ connID: ConnID, resolvedAddress: String, connectTimeMilliseconds: UInt32) {
+        guard conns[connID] == .dialling else { return }
+        conns[connID] = .open
+        sendOrHold(
+            .commandResponse(
+                CommandResponse(
+                    connID: connID, success: true, resolvedAddress: resolvedAddress,
+                    connectTimeMilliseconds: connectTimeMilliseconds)))
     }
 
     mutating func connFailed(

@@ -36,6 +36,8 @@ struct Conn {
     var bytesReceived: UInt64 = 0
     var lastActiveAt: Instant
     var wasOpen = false
+    /// Datagrams of a UDP association: told opened and ended by messages, since it has no stream.
+    var isFlow = false
 
     var snapshot: ConnSnapshot {
         ConnSnapshot(

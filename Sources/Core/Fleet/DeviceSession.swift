@@ -71,6 +71,7 @@ struct DeviceSession {
     var connsTotal: UInt64 = 0
     var resumes: UInt64 = 0
     var migrations: UInt64 = 0
+    var lastFlowID: UInt64 = 0
     /// The order of its last pick: among equals the one that waited longest comes first.
     var lastPick: UInt64 = 0
 

@@ -30,7 +30,7 @@ extension Fleet {
         return Placement(connID: conn.id, deviceID: conn.deviceID, connection: conn.connection)
     }
 
-    private mutating func attach(_ conn: ConnID, to id: SessionID) {
+    mutating func attach(_ conn: ConnID, to id: SessionID) {
         picks += 1
         sessions[id]?.lastPick = picks
         sessions[id]?.conns.insert(conn)
@@ -50,11 +50,15 @@ extension Fleet {
 
     /// The device's word on an open.
     mutating func answered(_ response: CommandResponse, of session: SessionID, at moment: Moment) {
-        // A success is told by the device's stream, which carries the conn.
-        guard !response.success, let conn = conns[response.connID], conn.session == session,
-            conn.phase == .opening
-        else { return }
-        if response.errorCode == .capacity, retry(conn) { return }
+        guard let conn = conns[response.connID], conn.session == session, conn.phase == .opening else {
+            return
+        }
+        if response.success {
+            // Of a TCP conn it is told by the device's stream, which carries the conn.
+            if conn.isFlow { flowOpened(conn, response, at: moment) }
+            return
+        }
+        if response.errorCode == .capacity, !conn.isFlow, retry(conn) { return }
         fail(conn.id, response.errorCode)
     }
 
@@ -110,7 +114,7 @@ extension Fleet {
     }
 
     /// Hands the end of a conn to its data loop; while it moves between two, neither may know it yet.
-    private mutating func endAtDataLoop(_ conn: Conn, _ reason: CloseReason, by action: FleetAction) {
+    mutating func endAtDataLoop(_ conn: Conn, _ reason: CloseReason, by action: FleetAction) {
         conns[conn.id]?.phase = .ending(reason)
         openDeadlines.remove(conn.id)
         if conn.phase == .moving {
@@ -135,7 +139,10 @@ extension Fleet {
 
     /// Tells the device that a conn is not wanted any more.
     private mutating func sendClose(_ id: ConnID, _ reason: CloseReason) {
-        guard let conn = conns[id], let control = sessions[conn.session]?.controlID else { return }
+        // The end of a session says it of all its conns.
+        guard let conn = conns[id], let session = sessions[conn.session], session.ending == nil,
+            let control = session.controlID
+        else { return }
         actions.append(.send(control, .command(Command(connID: id, body: .close(reason)))))
     }
 
@@ -183,7 +190,8 @@ extension Fleet {
         case .ending(let decided): why = decided
         // The client left before the device had answered.
         case .opening, .moving: sendClose(id, reason)
-        case .open: break
+        // The device learns of it by its stream; a flow has none.
+        case .open: if conn.isFlow { sendClose(id, reason) }
         }
         conns[id] = nil
         if conn.wasOpen { openConnCount -= 1 }

@@ -58,9 +58,9 @@ extension Fleet {
             reported(report, of: session, at: moment)
         case .commandResponse(let response):
             answered(response, of: session, at: moment)
-        case .connClosed:
-            // The node's own counts and reasons are the ones that stand: the stream tells the same.
-            return
+        case .connClosed(let closed):
+            // The node's own counts and reasons are the ones that stand: a conn's stream tells the same.
+            flowClosed(closed, of: session)
         case .goodbye:
             let reason: SessionEndReason =
                 sessions[session]?.wasToldToLeave == true ? .drained : .goodbye

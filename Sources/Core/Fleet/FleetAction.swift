@@ -44,6 +44,8 @@ package enum FleetAction: Sendable, Equatable {
     /// A pending conn has failed: tell its client why.
     case failConn(ConnID, on: DataConnectionID, OpenError)
     case closeConn(ConnID, on: DataConnectionID, CloseReason)
+    /// The device takes datagrams for the flow.
+    case flowOpened(ConnID, on: DataConnectionID, resolvedAddress: String)
 
     /// Put the session on record and answer with ``Fleet/sessionRecorded(_:at:)``: the device waits for it.
     case sessionStarted(SessionSnapshot)

@@ -185,7 +185,7 @@ package struct SOCKS5Handshake: ~Copyable {
         let addressEnd = addressStart + addressLength
         guard input.count >= addressEnd + 2 else { return }
         let port = UInt16(input[addressEnd]) << 8 | UInt16(input[addressEnd + 1])
-        guard let host = host(type, input[addressStart..<addressEnd]) else {
+        guard let host = Target.Host(type, input[addressStart..<addressEnd]) else {
             refuse(.invalidHostName, .hostUnreachable)
             return
         }
@@ -197,23 +197,6 @@ package struct SOCKS5Handshake: ~Copyable {
         output = .request(request, earlyBytes: Array(input[(addressEnd + 2)...]))
         input = []
         state = .finished
-    }
-
-    private func host(_ type: AddressType, _ bytes: ArraySlice<UInt8>) -> Target.Host? {
-        switch type {
-        case .ipv4:
-            return .address(.v4(IPv4Address(UInt32(truncatingIfNeeded: number(bytes)))))
-        case .ipv6:
-            return .address(.v6(IPv6Address(high: number(bytes.prefix(8)), low: number(bytes.suffix(8)))))
-        case .domainName:
-            guard let name = String(validating: bytes, as: UTF8.self) else { return nil }
-            if let address = IPAddress(name) { return .address(address) }
-            return Target.isHostName(name) ? .name(name) : nil
-        }
-    }
-
-    private func number(_ bytes: ArraySlice<UInt8>) -> UInt64 {
-        bytes.reduce(0) { $0 << 8 | UInt64($1) }
     }
 
     // MARK: Failure

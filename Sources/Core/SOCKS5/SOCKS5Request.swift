@@ -79,16 +79,7 @@ package struct SOCKS5Reply: Sendable, Hashable {
 
     package var encoded: [UInt8] {
         var bytes: [UInt8] = [5, code.rawValue, 0]
-        switch bound.ip {
-        case .v4(let address):
-            bytes.append(AddressType.ipv4.rawValue)
-            append(UInt64(address.value), byteCount: 4, to: &bytes)
-        case .v6(let address):
-            bytes.append(AddressType.ipv6.rawValue)
-            append(address.high, byteCount: 8, to: &bytes)
-            append(address.low, byteCount: 8, to: &bytes)
-        }
-        append(UInt64(bound.port), byteCount: 2, to: &bytes)
+        bytes.append(socks5: bound)
         return bytes
     }
 }
@@ -100,8 +91,51 @@ enum AddressType: UInt8 {
     case ipv6 = 4
 }
 
-private func append(_ value: UInt64, byteCount: Int, to bytes: inout [UInt8]) {
-    for index in stride(from: byteCount - 1, through: 0, by: -1) {
-        bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index)))
+extension [UInt8] {
+    /// Appends ATYP, address and port.
+    mutating func append(socks5 address: SocketAddress) {
+        switch address.ip {
+        case .v4(let ip):
+            append(AddressType.ipv4.rawValue)
+            append(UInt64(ip.value), byteCount: 4)
+        case .v6(let ip):
+            append(AddressType.ipv6.rawValue)
+            append(ip.high, byteCount: 8)
+            append(ip.low, byteCount: 8)
+        }
+        append(UInt64(address.port), byteCount: 2)
+    }
+
+    private mutating func append(_ value: UInt64, byteCount: Int) {
+        for index in stride(from: byteCount - 1, through: 0, by: -1) {
+            append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index)))
+        }
+    }
+}
+
+extension Target.Host {
+    /// The host that an address field of `type` names; nil for a name that is none. A name that is an address
+    /// literal is that address.
+    init?(_ type: AddressType, _ bytes: ArraySlice<UInt8>) {
+        switch type {
+        case .ipv4:
+            self = .address(.v4(IPv4Address(UInt32(truncatingIfNeeded: Self.number(bytes)))))
+        case .ipv6:
+            self = .address(
+                .v6(IPv6Address(high: Self.number(bytes.prefix(8)), low: Self.number(bytes.suffix(8)))))
+        case .domainName:
+            guard let name = String(validating: bytes, as: UTF8.self) else { return nil }
+            if let address = IPAddress(name) {
+                self = .address(address)
+            } else if Target.isHostName(name) {
+                self = .name(name)
+            } else {
+                return nil
+            }
+        }
+    }
+
+    private static func number(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+        bytes.reduce(0) { $0 << 8 | UInt64($1) }
     }
 }

@@ -73,6 +73,18 @@ package enum Sockets {
         return (descriptor, inProgress)
     }
 
+    /// A UDP socket for datagrams that are passed on, bound to `address`.
+    package static func bindDatagrams(_ address: SocketAddress) throws(SystemError) -> Int32 {
+        var system = cl_address(address)
+        return try check(cl_udp_relay_socket(&system, false), "bind \(address)/udp")
+    }
+
+    /// A UDP socket for datagrams that are passed on to and from `address` alone.
+    package static func connectDatagrams(_ address: SocketAddress) throws(SystemError) -> Int32 {
+        var system = cl_address(address)
+        return try check(cl_udp_relay_socket(&system, true), "connect to \(address)/udp")
+    }
+
     /// The pending error of a socket; nil when there is none.
     package static func pendingError(_ descriptor: Int32, _ call: String) -> SystemError? {
         let number = cl_socket_error(descriptor)

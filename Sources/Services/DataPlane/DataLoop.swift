@@ -19,6 +19,7 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
     private var nextSerial: UInt64 = 1
     private var moved: [StreamRelay] = []
     private var progressTimer: LoopTimer?
+    private(set) lazy var associations = AssociationTable(owner: self)
 
     /// A conn on this loop: waiting for its device's stream, or open on a connection.
     private struct Conn {
@@ -63,25 +64,28 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
         case .expect(let pending):
             expect(pending)
         case .fail(let connID, let reply):
-            guard let conn = conns[connID] else { return }
-            if conn.openOn == nil {
-                conn.relay.finish(with: reply, .error)
-            } else {
-                // The stream came while the order was under way, so the client has been told of success: what the
-                // control loop has given up may not live on here.
-                conn.relay.close(.error)
-            }
+            fail(connID, reply)
         case .reassign(let connID, let connection):
             reassign(connID, to: connection)
         case .close(let connID, let reason):
-            conns[connID]?.relay.close(reason)
+            if !associations.endFlow(connID, reason) { conns[connID]?.relay.close(reason) }
+        case .associate(let pending):
+            associations.add(pending, on: connections[pending.connection.serial])
+        case .flowPlaced(let id, let target, let connID, let flowID):
+            associations.placed(id, target, connID, flowID)
+        case .flowRefused(let id, let target, let refusal):
+            associations.refused(id, target, refusal)
+        case .flowOpened(let connID, let resolvedAddress):
+            associations.opened(connID, resolvedAddress)
         case .useCertificate(let certificate, let key):
             // Checked by who sent it: the pair has been loaded once already.
             if let credentials = try? QUICServerCredentials(certificatePEM: certificate, keyPEM: key) {
                 endpoint?.serverCredentials = credentials
             }
         case .tellFigures:
-            let figures = DataLoopFigures(loop: loop.statistics, quic: endpoint?.metrics ?? QUICMetrics())
+            let figures = DataLoopFigures(
+                loop: loop.statistics, quic: endpoint?.metrics ?? QUICMetrics(),
+                datagrams: associations.figures)
             tell(.figures(loop: index, figures))
         case .stop:
             stop()
@@ -97,6 +101,18 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
         } catch {
             Sockets.closeWithReset(pending.clientDescriptor)
             tell(.connEnded(ConnProgress(connID: pending.connID, bytesSent: 0, bytesReceived: 0), .error))
+        }
+    }
+
+    private func fail(_ connID: ConnID, _ reply: [UInt8]) {
+        if associations.endFlow(connID, .error) { return }
+        guard let conn = conns[connID] else { return }
+        if conn.openOn == nil {
+            conn.relay.finish(with: reply, .error)
+        } else {
+            // The stream came while the order was under way, so the client has been told of success: what the
+            // control loop has given up may not live on here.
+            conn.relay.close(.error)
         }
     }
 
@@ -117,6 +133,7 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
             connection.close(code: DataPlaneError.normalEnd, "node stopping", ending: .sessionLost)
         }
         for conn in conns.values { conn.relay.close(.sessionLost) }
+        associations.endAll(.sessionLost)
         progressTimer?.cancel()
         endpoint?.close()
         tell(.stopped(loop: index))
@@ -158,7 +175,13 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
 
     func relayMoved(_ relay: StreamRelay) {
         moved.append(relay)
-        if moved.count == 1 { progressTimer?.arm(at: loop.now + Self.progressInterval) }
+        expectProgress()
+    }
+
+    /// Something has moved bytes, which is told soon.
+    func expectProgress() {
+        guard let progressTimer, !progressTimer.isArmed else { return }
+        progressTimer.arm(at: loop.now + Self.progressInterval)
     }
 
     func relayEnded(_ relay: StreamRelay, _ end: RelayEnd) {
@@ -182,11 +205,12 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
         let relays = moved
         moved.removeAll(keepingCapacity: true)
         // What has ended was told with its last counts.
-        let progress = relays.filter { conns[$0.connID]?.relay === $0 }.map { relay in
+        let streams = relays.filter { conns[$0.connID]?.relay === $0 }.map { relay in
             let counts = relay.takeProgress()
             return ConnProgress(
                 connID: relay.connID, bytesSent: counts.fromSocket, bytesReceived: counts.toSocket)
         }
+        let progress = streams + associations.takeProgress()
         if !progress.isEmpty { tell(.progress(progress)) }
     }
 }

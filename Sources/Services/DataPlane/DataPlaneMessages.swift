@@ -44,6 +44,13 @@ package enum DataCommand: Sendable {
     case reassign(ConnID, to: DataConnectionID)
     /// End a conn, pending or open, at once on both sides.
     case close(ConnID, CloseReason)
+    case associate(PendingAssociation)
+    /// The answer to `flowWanted`: the flow is the conn `ConnID`, whose device is being asked to open it.
+    case flowPlaced(AssociationID, Target, ConnID, flowID: UInt64)
+    /// The answer to `flowWanted` where there is no such conn.
+    case flowRefused(AssociationID, Target, FlowRefusal)
+    /// The device has opened the flow, and takes datagrams for it.
+    case flowOpened(ConnID, resolvedAddress: String)
     /// New handshakes get this certificate.
     case useCertificate(certificatePEM: [UInt8], keyPEM: [UInt8])
     /// Answered with `figures`.
@@ -79,8 +86,14 @@ package enum DataEvent: Sendable {
     case connOpened(ConnID, resolvedAddress: String)
     /// The answer to `reassign` to another loop: the same conn with `connection` set to its new one.
     case released(PendingConn)
-    /// A conn, pending or open, is over; told once for every `expect` that was not followed by `released`.
+    /// A conn, pending or open, is over; told once for every `expect` that was not followed by `released`, and for
+    /// every `flowPlaced`.
     case connEnded(ConnProgress, CloseReason)
+    /// The client has sent to a target that its association has no flow to; answered by `flowPlaced` or
+    /// `flowRefused`.
+    case flowWanted(AssociationID, Target)
+    /// An association is over; told once for every `associate`. Its flows have been told before.
+    case associationEnded(AssociationID)
     /// Counts of the conns that moved bytes since the last time; about twice a second.
     case progress([ConnProgress])
     /// What the loop has done since its start. Rare and large, so it makes the others no larger.

@@ -7,6 +7,7 @@ package import QUIC
 package struct DataLoopFigures: Sendable {
     package let loop: LoopStatistics
     package let quic: QUICMetrics
+    package let datagrams: DatagramFigures
 }
 
 /// The data loops' figures on the control loop, as they were told last.
@@ -39,13 +40,17 @@ package final class DataPlaneMetrics: MetricSource {
 
     package func write(on page: inout MetricPage) {
         var sum = QUICMetrics()
+        var datagrams = DatagramFigures()
         for (index, figures) in figures.enumerated() {
             page.eventLoop("data-\(index)", figures?.loop ?? LoopStatistics())
-            if let figures { sum.add(figures.quic) }
+            guard let figures else { continue }
+            sum.add(figures.quic)
+            datagrams.add(figures.datagrams)
         }
         writeConnections(sum, on: &page)
         writeStreams(sum, on: &page)
         writePackets(sum, on: &page)
+        writeDatagrams(datagrams, on: &page)
     }
 
     private func writeConnections(_ sum: QUICMetrics, on page: inout MetricPage) {
@@ -115,5 +120,21 @@ package final class DataPlaneMetrics: MetricSource {
         page.counter(
             "pop_quic_datagrams_lost_total", "DATAGRAM frames whose packet was declared lost",
             sum.datagramsLost)
+    }
+
+    private func writeDatagrams(_ sum: DatagramFigures, on page: inout MetricPage) {
+        page.gauge("pop_udp_associations", "UDP associations of clients", sum.associations)
+        page.counter(
+            "pop_udp_associations_opened_total", "UDP associations begun", sum.associationsOpened)
+        page.gauge("pop_udp_flows", "Flows of associations to a target, opening and open", sum.flows)
+        page.counter("pop_udp_flows_opened_total", "Flows that a device has opened", sum.flowsOpened)
+        page.counter(
+            "pop_udp_datagrams_sent_total", "Datagrams of clients passed on to devices", sum.datagramsSent)
+        page.counter(
+            "pop_udp_datagrams_received_total", "Datagrams of targets passed on to clients",
+            sum.datagramsReceived)
+        page.counters(
+            "pop_udp_datagrams_dropped_total", "Datagrams of clients or for them that were dropped, by cause",
+            by: "cause", sum.dropped)
     }
 }

@@ -26,6 +26,10 @@ final class DeviceConnection: QUICConnectionDelegate {
     private var helloTimer: LoopTimer?
     /// How conns end when the connection does: told by who closes it here, SESSION_LOST otherwise.
     private(set) var endOfConns = CloseReason.sessionLost
+    /// The associations whose flows go through this connection.
+    var associations: [AssociationID: ClientAssociation] = [:]
+    /// The flows that the device has been asked to open, by the ids in its datagrams.
+    var flows: [UInt64: (association: ClientAssociation, flow: DatagramFlow)] = [:]
 
     /// The conns that every device may have at once (contract section 3).
     static let leastConns: UInt64 = 1_000
@@ -124,7 +128,19 @@ final class DeviceConnection: QUICConnectionDelegate {
 
     func quicStreamCreditGrew(_ connection: QUICConnection) {}
 
-    func quicDatagramReceived(_ connection: QUICConnection, _ bytes: UnsafeRawBufferPointer) {}
+    func quicDatagramReceived(_ connection: QUICConnection, _ bytes: UnsafeRawBufferPointer) {
+        guard
+            let (flowID, start) = DatagramFraming.decode(
+                Span(_unsafeElements: bytes.bindMemory(to: UInt8.self))),
+            let (association, flow) = flows[flowID]
+        else { return owner.associations.figures.dropped.note(.unknownFlow) }
+        association.received(UnsafeRawBufferPointer(rebasing: bytes[start...]), flow)
+    }
+
+    /// - Parameter bytes: begins with the flow's id.
+    func sendDatagram(_ bytes: UnsafeRawBufferPointer) -> QUICDatagramResult {
+        quic.sendDatagram(bytes)
+    }
 
     func quicPathChanged(_ connection: QUICConnection) {
         guard hasSaidHello else { return }
@@ -135,6 +151,7 @@ final class DeviceConnection: QUICConnectionDelegate {
         helloTimer?.cancel()
         let wasKnown = hasSaidHello
         state = .closed
+        for association in associations.values { association.end(endOfConns, isCut: true) }
         if wasKnown { owner.tell(.connectionClosed(id, reason: "\(reason)")) }
         owner.connectionEnded(self)
     }

@@ -37,6 +37,10 @@ package enum DataEvent {
 package protocol DataTransport: AnyObject {
     /// A new bidirectional stream; nil without credit.
     func openStream() -> QUICStream?
+    /// Sends a datagram, or loses it.
+    func sendDatagram(_ bytes: UnsafeRawBufferPointer)
+    /// Given each datagram of the POP; set before the first can come.
+    var receivedDatagram: ((UnsafeRawBufferPointer) -> Void)? { get set }
     func close(code: UInt64)
 }
 

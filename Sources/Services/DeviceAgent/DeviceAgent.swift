@@ -16,12 +16,12 @@ package final class DeviceAgent {
     package let loop: EventLoop
     let pool: ChunkPool
 
-    private let dialContext: DialContext
+    let dialContext: DialContext
     private let transports: any AgentTransports
     private let load: MachineLoad
-    private let log: Logger
-    private var machine: AgentMachine
-    private var links: [AgentSessionNumber: Link] = [:]
+    let log: Logger
+    var machine: AgentMachine
+    private(set) var links: [AgentSessionNumber: Link] = [:]
     private var actions: Deque<AgentAction> = []
     private var isPerforming = false
     private var timer: LoopTimer?
@@ -38,10 +38,10 @@ package final class DeviceAgent {
     /// QUIC sends its last packets at the end of a batch; this is some batches later.
     private static let lastPackets = Duration.milliseconds(20)
     /// The longest text of ours that goes into a message; causes can quote what peers sent.
-    private static let longestText = 512
+    static let longestText = 512
 
     /// What belongs to one session of the machine.
-    private final class Link {
+    final class Link {
         var control: (any ControlTransport)?
         /// Tells events of this connection from those of earlier ones.
         var controlSerial = 0
@@ -52,9 +52,14 @@ package final class DeviceAgent {
         var conns: [ConnID: AgentConn] = [:]
         /// Conns without a stream, in the order in which their targets were reached.
         var waiting: Deque<ConnID> = []
+        let flows: AgentFlows
         /// Of conns that have ended.
         var bytesSent: UInt64 = 0
         var bytesReceived: UInt64 = 0
+
+        init(_ flows: AgentFlows) {
+            self.flows = flows
+        }
     }
 
     /// - Parameters:
@@ -96,7 +101,7 @@ package final class DeviceAgent {
     }
 
     /// Performs what the machine wants; what comes of it at once is put behind.
-    private func perform(_ wanted: [AgentAction]) {
+    func perform(_ wanted: [AgentAction]) {
         actions.append(contentsOf: wanted)
         guard !isPerforming else { return }
         isPerforming = true
@@ -118,7 +123,11 @@ package final class DeviceAgent {
         case .closeData(let number, let code): closeData(number, code)
         case .dial(let number, let connID, let target, let timeoutMilliseconds):
             dial(number, connID, target, timeoutMilliseconds)
-        case .endConn(let number, let connID, let reason): links[number]?.conns[connID]?.end(reason)
+        case .openFlow(let number, let connID, let target, let flowID, let idleTimeout):
+            links[number]?.flows.open(connID, target, flowID: flowID, idleTimeout: idleTimeout, dialContext)
+        case .endConn(let number, let connID, let reason):
+            guard let link = links[number], !link.flows.end(connID, reason) else { return }
+            link.conns[connID]?.end(reason)
         case .note(let number, let note): self.note(number, note)
         case .forget(let number): forget(number)
         case .finished(let end): finished(end)
@@ -128,7 +137,7 @@ package final class DeviceAgent {
     // MARK: Control
 
     private func connectControl(_ number: AgentSessionNumber, _ pop: PopURL) {
-        let link = links[number] ?? Link()
+        let link = links[number] ?? Link(AgentFlows(number, dialContext.datagrams, loop, self))
         links[number] = link
         link.pop = pop
         lastSerial += 1
@@ -220,9 +229,14 @@ package final class DeviceAgent {
             sent &+= conn.bytesSent
             received &+= conn.bytesReceived
         }
+        for flow in link.flows.all {
+            sent &+= flow.bytesSent
+            received &+= flow.bytesReceived
+        }
         let report = LoadReport(
             sampledAtUnixMilliseconds: SystemClock.wall.milliseconds,
-            activeConns: UInt32(clamping: link.conns.count), bytesSent: sent, bytesReceived: received,
+            activeConns: UInt32(clamping: link.conns.count + link.flows.count), bytesSent: sent,
+            bytesReceived: received,
             cpuUtilization: sample.cpuUtilization, memoryUsedBytes: sample.memory?.usedBytes ?? 0,
             memoryTotalBytes: sample.memory?.totalBytes ?? 0)
         send(number, .loadReport(report))
@@ -240,6 +254,8 @@ package final class DeviceAgent {
             [weak self] event in
             self?.dataEvent(number, serial, event)
         }
+        link.data?.receivedDatagram = { [flows = link.flows] in flows.received($0) }
+        link.flows.send = { [unowned link] in link.data?.sendDatagram($0) }
     }
 
     private func dataEvent(_ number: AgentSessionNumber, _ serial: Int, _ event: DataEvent) {
@@ -253,6 +269,7 @@ package final class DeviceAgent {
             openStreams(link)
         case .closed(let code, let text):
             link.data = nil
+            link.flows.endAll(.sessionLost)
             log.info("data connection closed", metadata: ["cause": "\(text)"])
             perform(machine.dataClosed(number, code: code, now: loop.now))
         }
@@ -338,6 +355,7 @@ package final class DeviceAgent {
     private func forget(_ number: AgentSessionNumber) {
         guard let link = links.removeValue(forKey: number) else { return }
         for conn in link.conns.values { conn.end(.sessionLost) }
+        link.flows.endAll(.sessionLost)
     }
 
     private func finished(_ end: AgentEnd) {

@@ -18,6 +18,7 @@ final class QUICDataTransport: DataTransport, QUICConnectionDelegate, QUICStream
     private var helloStream: QUICStream?
     private var reader = DataFrameReader()
     private var isAcknowledged = false
+    var receivedDatagram: ((UnsafeRawBufferPointer) -> Void)?
 
     init(
         _ plan: DataPlan, address: IPAddress?, loop: EventLoop, resolver: NameResolver,
@@ -66,8 +67,14 @@ final class QUICDataTransport: DataTransport, QUICConnectionDelegate, QUICStream
         isAcknowledged ? connection?.openStream() : nil
     }
 
+    func sendDatagram(_ bytes: UnsafeRawBufferPointer) {
+        // What does not fit is counted by the endpoint; there is nobody to tell.
+        _ = connection?.sendDatagram(bytes)
+    }
+
     func close(code: UInt64) {
         events = nil
+        receivedDatagram = nil
         if let ticket { resolver.cancel(ticket) }
         ticket = nil
         if let connection {
@@ -99,7 +106,9 @@ final class QUICDataTransport: DataTransport, QUICConnectionDelegate, QUICStream
         if isAcknowledged { events?(.creditGrew) }
     }
 
-    func quicDatagramReceived(_ connection: QUICConnection, _ bytes: UnsafeRawBufferPointer) {}
+    func quicDatagramReceived(_ connection: QUICConnection, _ bytes: UnsafeRawBufferPointer) {
+        receivedDatagram?(bytes)
+    }
 
     func quicPathChanged(_ connection: QUICConnection) {}
 
@@ -117,6 +126,7 @@ final class QUICDataTransport: DataTransport, QUICConnectionDelegate, QUICStream
         release()
         let told = events
         events = nil
+        receivedDatagram = nil
         told?(.closed(code: code, text))
     }
 

@@ -6,6 +6,7 @@ package struct DialContext {
     package let loop: EventLoop
     package let resolver: NameResolver
     package let policy: TargetPolicy
+    let datagrams = DatagramBuffers()
 
     package init(loop: EventLoop, resolver: NameResolver, policy: TargetPolicy) {
         self.loop = loop
@@ -33,9 +34,8 @@ package struct DialFailure: Error, Sendable, Hashable {
 
 /// One attempt to reach a target: resolve, ask the policy, connect to one address after the other.
 ///
-/// The policy sees the addresses themselves, so a name that resolves to what must not be dialled leads
-/// nowhere. All of it happens within one time limit, of which each address gets its even share of what is
-/// left: a dead first address doesn't use up the time of a living second one.
+/// All of it happens within one time limit, of which each address gets its even share of what is left: a dead first
+/// address doesn't use up the time of a living second one.
 package final class TargetDial: ByteStreamHandler {
     /// When the POP names no limit.
     package static let defaultTimeout = Duration.seconds(10)
@@ -45,9 +45,7 @@ package final class TargetDial: ByteStreamHandler {
     private let context: DialContext
     private let started: Instant
     private let deadline: Instant
-    private var name: String?
-    private var port: UInt16 = 0
-    private var ticket: NameResolver.Ticket?
+    private var lookup: TargetLookup?
     private var timer: LoopTimer?
     private var candidates: ArraySlice<SocketAddress> = []
     private var stream: TCPStream?
@@ -70,17 +68,16 @@ package final class TargetDial: ByteStreamHandler {
         deadline = context.loop.now + min(limit, Self.longestTimeout)
         timer = context.loop.makeTimer { [weak self] in self?.timedOut() }
         timer?.arm(at: deadline)
-        guard let target = Target(target) else {
-            failLater(.internal, "the target is no host:port")
-            return
-        }
-        port = target.port
-        switch target.host {
-        case .address(let address):
-            consider([address])
-        case .name(let name):
-            self.name = name
-            resolve(name)
+        lookup = TargetLookup(target, context) { [weak self] result in
+            guard let self else { return }
+            lookup = nil
+            switch result {
+            case .success(let addresses):
+                candidates = addresses[...]
+                connectToNext()
+            case .failure(let failure):
+                finish(failure.error, failure.text)
+            }
         }
     }
 
@@ -88,31 +85,6 @@ package final class TargetDial: ByteStreamHandler {
     package func cancel() {
         done = nil
         release()
-    }
-
-    private func resolve(_ name: String) {
-        guard !context.policy.refuses(name: name, port: port) else {
-            failLater(.deniedByPolicy, "the target is denied")
-            return
-        }
-        ticket = context.resolver.resolve(name) { [weak self] result in
-            guard let self else { return }
-            ticket = nil
-            switch result {
-            case .success(let addresses): consider(addresses)
-            case .failure(let error): finish(.dnsFailure, "\(error)")
-            }
-        }
-    }
-
-    private func consider(_ addresses: [IPAddress]) {
-        let permitted = addresses.filter { context.policy.permits($0, port: port, name: name) }
-        guard !permitted.isEmpty else {
-            failLater(.deniedByPolicy, "the target's address is denied")
-            return
-        }
-        candidates = permitted.map { SocketAddress(ip: $0, port: port) }[...]
-        connectToNext()
     }
 
     private func connectToNext() {
@@ -176,11 +148,6 @@ package final class TargetDial: ByteStreamHandler {
         }
     }
 
-    /// For failures that are known inside `init`, whose caller has not stored the dial yet.
-    private func failLater(_ error: OpenError, _ text: String) {
-        context.loop.atEndOfBatch { [weak self] in self?.finish(error, text) }
-    }
-
     private func finish(_ error: OpenError, _ text: String) {
         guard let told = done else { return }
         done = nil
@@ -194,8 +161,8 @@ package final class TargetDial: ByteStreamHandler {
     private func release() {
         timer?.cancel()
         timer = nil
-        if let ticket { context.resolver.cancel(ticket) }
-        ticket = nil
+        lookup?.cancel()
+        lookup = nil
         stream?.abort()
         stream = nil
     }

@@ -20,6 +20,8 @@ package enum DevicePlaneLimits {
     package static let waitingConnections = 10_000
     /// How long an authenticator may take before the device is told to try later.
     package static let authenticationTimeout = Duration.seconds(5)
+    /// UDP associations at once; each holds two descriptors.
+    package static let associations = 16_384
     /// Above `max_devices`, so that resumes and refusals with an answer find room.
     package static let controlConnectionsAboveDevices = 10_000
 }

@@ -24,6 +24,7 @@ package final class DevicePlane {
     var figures = DevicePlaneFigures()
     /// Conns whose clients wait for their device.
     private var waitingConns: [ConnID: WaitingConn] = [:]
+    var associations = AssociationBook()
     private var isPerforming = false
     private var whenStopped: (() -> Void)?
 
@@ -142,6 +143,10 @@ package final class DevicePlane {
             fleet.connEnded(
                 progress.connID, bytesSent: progress.bytesSent, bytesReceived: progress.bytesReceived,
                 reason: reason, at: moment)
+        case .flowWanted(let id, let target):
+            flowWanted(id, target)
+        case .associationEnded(let id):
+            associations.entries[id] = nil
         case .progress(let counts):
             let moment = moment
             for count in counts {
@@ -152,7 +157,7 @@ package final class DevicePlane {
         settle()
     }
 
-    private func command(_ command: DataCommand, on connection: DataConnectionID) {
+    func command(_ command: DataCommand, on connection: DataConnectionID) {
         guard dataLoops.indices.contains(connection.loop) else { return }
         dataLoops[connection.loop].send(command)
     }
@@ -184,6 +189,18 @@ package final class DevicePlane {
         command(.expect(pending), on: placement.connection)
         settle()
         return .placed(placement)
+    }
+
+    func chooseForAssociation() -> AssociationPlacement? {
+        defer { settle() }
+        return fleet.associate()
+    }
+
+    /// The order goes out when the event at hand is settled, after the data loop has been told of the flow.
+    func openFlow(
+        _ request: ConnRequest, idleTimeout: Duration, of placement: AssociationPlacement
+    ) -> FlowOpening {
+        fleet.openFlow(request, idleTimeout: idleTimeout, of: placement, at: moment, using: &random)
     }
 
     /// Ends a conn on both sides; whether there is such a conn.
@@ -368,6 +385,8 @@ package final class DevicePlane {
         case .closeConn(let id, let connection, let reason):
             waitingConns.removeValue(forKey: id)?.settled(.abandoned)
             command(.close(id, reason), on: connection)
+        case .flowOpened(let id, let connection, let resolvedAddress):
+            command(.flowOpened(id, resolvedAddress: resolvedAddress), on: connection)
         default:
             tell(action)
         }

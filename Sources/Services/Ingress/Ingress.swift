@@ -10,17 +10,27 @@ package struct IngressConfiguration: Sendable, Hashable {
     package var connectTimeout: Duration
     /// A conn without a byte in either direction for this long ends; nil for never.
     package var idleTimeout: Duration?
+    /// A flow of a UDP association without a datagram in either direction for this long ends.
+    package var datagramIdleTimeout: Duration
     /// Whether address literals of private networks are let through to the devices.
     package var allowsPrivateTargets: Bool
 
     package init(
         bind: SocketAddress, connectTimeout: Duration = .seconds(10),
-        idleTimeout: Duration? = .seconds(300), allowsPrivateTargets: Bool = false
+        idleTimeout: Duration? = .seconds(300), datagramIdleTimeout: Duration = .seconds(60),
+        allowsPrivateTargets: Bool = false
     ) {
         self.bind = bind
         self.connectTimeout = connectTimeout
         self.idleTimeout = idleTimeout
+        self.datagramIdleTimeout = datagramIdleTimeout
         self.allowsPrivateTargets = allowsPrivateTargets
+    }
+
+    /// Whether the node lets a device be asked for `target`; of a name only the device learns the address.
+    package func permits(_ target: Target) -> Bool {
+        guard case .address(let address) = target.host else { return true }
+        return allowsPrivateTargets || !address.isPrivate
     }
 }
 

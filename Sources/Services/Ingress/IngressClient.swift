@@ -7,12 +7,12 @@ internal import SOCKS5
 
 /// One client until its conn is a data loop's: drives a ``SOCKS5Handshake`` over its socket.
 final class IngressClient: ByteStreamHandler {
-    private weak var ingress: Ingress?
-    private let peer: SocketAddress
+    weak var ingress: Ingress?
+    let peer: SocketAddress
     private var handshake: SOCKS5Handshake
-    private var stream: TCPStream?
+    private(set) var stream: TCPStream?
     private var timer: LoopTimer?
-    private var user: String?
+    private(set) var user: String?
 
     init(_ ingress: Ingress, peer: SocketAddress) {
         self.ingress = ingress
@@ -61,7 +61,7 @@ final class IngressClient: ByteStreamHandler {
         drop()
     }
 
-    private func finish() {
+    func finish() {
         timer?.cancel()
         timer = nil
         stream = nil
@@ -117,8 +117,10 @@ final class IngressClient: ByteStreamHandler {
         finish()
     }
 
-    private func refuse(_ code: SOCKS5ReplyCode, _ outcome: IngressOutcome) {
-        ingress?.figures.settled(.socks5, outcome, after: .zero)
+    func refuse(
+        _ code: SOCKS5ReplyCode, _ outcome: IngressOutcome, of clientProtocol: ConnProtocol = .socks5
+    ) {
+        ingress?.figures.settled(clientProtocol, outcome, after: .zero)
         close(after: SOCKS5Reply(code).encoded)
     }
 
@@ -126,12 +128,12 @@ final class IngressClient: ByteStreamHandler {
 
     private func serve(_ request: SOCKS5Request, _ earlyBytes: [UInt8]) {
         guard let ingress else { return drop() }
-        guard request.command == .connect else { return refuse(.commandNotSupported, .unsupported) }
-        if case .address(let address) = request.target.host, address.isPrivate,
-            !ingress.configuration.allowsPrivateTargets
-        {
-            return refuse(.notAllowed, .denied)
+        switch request.command {
+        case .connect: break
+        case .udpAssociate: return associate(request)
+        case .bind: return refuse(.commandNotSupported, .unsupported)
         }
+        guard ingress.configuration.permits(request.target) else { return refuse(.notAllowed, .denied) }
         let asked = ingress.loop.now
         let opening = ConnOpening(
             request: ConnRequest(

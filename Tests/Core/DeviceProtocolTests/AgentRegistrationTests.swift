@@ -19,7 +19,7 @@ private typealias H = AgentHarness
         agent.connect(H.first)
         #expect(
             agent.take().requests == [
-                RegisterRequest(deviceID: "d", capacity: 7, capabilities: ["tcp"])
+                RegisterRequest(deviceID: "d", capacity: 7, capabilities: ["tcp", "udp", "migration"])
             ])
     }
 

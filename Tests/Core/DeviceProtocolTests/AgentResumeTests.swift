@@ -252,13 +252,43 @@ private let other = ConnID(high: 2, low: 2)
         #expect(agent.take().sent.contains(where: failure(other, .capacity)))
     }
 
-    @Test func openUDPAndUnknownCommandsAreUnsupported() {
+    @Test func unknownCommandsAreUnsupported() {
         var agent = wholeAgent()
-        let udp = Command.Body.openUDP(target: "t:1", flowID: 1, idleTimeoutMilliseconds: 1)
-        for body in [udp, .unknown] {
-            agent.receive(H.first, .command(Command(connID: conn, body: body)))
-            #expect(agent.take().sent.contains(where: failure(conn, .unsupported)))
-        }
+        agent.receive(H.first, .command(Command(connID: conn, body: .unknown)))
+        #expect(agent.take().sent.contains(where: failure(conn, .unsupported)))
+    }
+
+    @Test func aFlowIsOpenedAnsweredAndEndsWithConnClosed() {
+        var agent = wholeAgent(capacity: 1)
+        let order = Command.Body.openUDP(target: "t:1", flowID: 5, idleTimeoutMilliseconds: 0)
+        agent.receive(H.first, .command(Command(connID: conn, body: order)))
+        #expect(
+            agent.take() == [
+                .openFlow(H.first, conn, target: "t:1", flowID: 5, idleTimeout: AgentLimit.flowIdleTimeout)
+            ])
+        agent.receive(H.first, .command(Command(connID: other, body: order)))
+        #expect(agent.take().sent.contains(where: failure(other, .capacity)))
+        let opened = agent.machine.flowOpened(
+            H.first, conn, resolvedAddress: "192.0.2.1:1", connectTimeMilliseconds: 3, now: agent.now)
+        #expect(
+            opened.sent == [
+                .commandResponse(
+                    CommandResponse(
+                        connID: conn, success: true, resolvedAddress: "192.0.2.1:1",
+                        connectTimeMilliseconds: 3))
+            ])
+        let closed = ConnClosed(connID: conn, reason: .error, detail: "ICMP")
+        agent.end(H.first, closed)
+        #expect(agent.take().sent == [.connClosed(closed)])
+        agent.end(H.first, closed)
+        #expect(agent.take().isEmpty)
+    }
+
+    @Test func aFlowIDThatIsNoQUICIntegerIsRefused() {
+        var agent = wholeAgent()
+        let order = Command.Body.openUDP(target: "t:1", flowID: 1 << 62, idleTimeoutMilliseconds: 1)
+        agent.receive(H.first, .command(Command(connID: conn, body: order)))
+        #expect(agent.take().sent.contains(where: failure(conn, .internal)))
     }
 
     @Test func closeOfADialIsSilentAndOfAnOpenConnEndsWithConnClosed() {

@@ -45,6 +45,7 @@ final class FleetHarness {
     var sessionCount: Int { fleet.sessionCount }
     var disabledDevices: Set<DeviceID> { fleet.disabledDevices }
     func session(_ id: SessionID) -> SessionSnapshot? { fleet.session(id) }
+    var connIDs: [ConnID] { fleet.connSnapshots.map(\.connID) }
     func conn(_ id: ConnID) -> ConnSnapshot? { fleet.conn(id) }
     func disconnect(_ device: DeviceID) -> Bool { fleet.disconnect(device, at: moment) }
     func closeConn(_ id: ConnID, _ reason: CloseReason) -> Bool { fleet.closeConn(id, reason) }
@@ -110,12 +111,13 @@ final class FleetHarness {
 
     /// Registers and answers the record; the response, and the session's id.
     func register(
-        _ name: String, capacity: UInt32 = 0, resuming: SessionID? = nil, on existing: ControlID? = nil
+        _ name: String, capacity: UInt32 = 0, resuming: SessionID? = nil, on existing: ControlID? = nil,
+        capabilities: [String] = ["tcp"]
     ) throws -> (ControlID, RegisterResponse) {
         let control = existing ?? openControl()
         let request = RegisterRequest(
             deviceID: name, location: "eu-west", capacity: capacity, tags: ["t"], agentVersion: "1",
-            capabilities: ["tcp"], resumeSessionID: resuming?.bytes ?? [])
+            capabilities: capabilities, resumeSessionID: resuming?.bytes ?? [])
         var actions = receive(.registerRequest(request), on: control)
         for case .sessionStarted(let snapshot) in actions {
             fleet.sessionRecorded(snapshot.sessionID, at: moment)
@@ -129,8 +131,8 @@ final class FleetHarness {
     }
 
     /// A device with both planes up.
-    func join(_ name: String, capacity: UInt32 = 0) throws -> Device {
-        let (control, response) = try register(name, capacity: capacity)
+    func join(_ name: String, capacity: UInt32 = 0, capabilities: [String] = ["tcp"]) throws -> Device {
+        let (control, response) = try register(name, capacity: capacity, capabilities: capabilities)
         let data = newData()
         #expect(hello(data, response).contains(.acceptHello(data, capacity: capacity)))
         let session = try #require(SessionID(bytes: response.sessionID))
@@ -142,6 +144,17 @@ final class FleetHarness {
             user: nil, clientProtocol: .socks5, clientAddress: Self.client,
             target: try #require(Target(target)), connectTimeout: .seconds(10))
         return fleet.open(request, at: moment, using: &random)
+    }
+
+    func associate() -> AssociationPlacement? { fleet.associate() }
+
+    func openFlow(_ placement: AssociationPlacement, _ target: String = "192.0.2.1:53") throws -> FlowOpening
+    {
+        let request = ConnRequest(
+            user: nil, clientProtocol: .udp, clientAddress: Self.client,
+            target: try #require(Target(target)), connectTimeout: .seconds(10))
+        return fleet.openFlow(
+            request, idleTimeout: .seconds(60), of: placement, at: moment, using: &random)
     }
 
     /// A conn that its device has opened.

@@ -38,6 +38,7 @@ private final class FleetWorld {
     /// What data loops hold: the connection of each conn they expect or carry.
     private var loopConns: [ConnID: DataConnectionID] = [:]
     private var placed: Set<ConnID> = []
+    private var associations: [AssociationPlacement] = []
     private var ended: Set<ConnID> = []
     private var startedSessions: [SessionID: DeviceID] = [:]
     private var endedSessions: Set<SessionID> = []
@@ -99,6 +100,7 @@ private final class FleetWorld {
                 RegisterRequest(
                     deviceID: Int.random(in: 0..<4, using: &random) > 0 ? owner ?? name : name,
                     capacity: UInt32.random(in: 0...3, using: &random),
+                    capabilities: Bool.random(using: &random) ? ["tcp", "udp"] : ["tcp"],
                     resumeSessionID: resumed?.bytes ?? [])),
             on: control, at: harness.moment, using: &random)
     }
@@ -136,10 +138,25 @@ private final class FleetWorld {
     }
 
     private func openConn() {
+        if Bool.random(using: &random) { return openFlow() }
         guard let placement = try? harness.open() else { return }
         if !openData.contains(placement.connection) { fault = "placed on a closed connection" }
         placed.insert(placement.connID)
         loopConns[placement.connID] = placement.connection
+    }
+
+    /// Associations are as old as they happen to be: their sessions may be gone.
+    private func openFlow() {
+        if Bool.random(using: &random), let placement = harness.associate() {
+            if !openData.contains(placement.connection) { fault = "associated on a closed connection" }
+            associations.append(placement)
+        }
+        guard let association = pick(associations),
+            case .placed(let id, _) = try? harness.openFlow(association)
+        else { return }
+        if !openData.contains(association.connection) { fault = "a flow on a closed connection" }
+        placed.insert(id)
+        loopConns[id] = association.connection
     }
 
     private func moveConn() {
@@ -238,6 +255,8 @@ private final class FleetWorld {
         case .failConn(let id, let data, _), .closeConn(let id, let data, _):
             if let held = loopConns[id], held != data { fault = "told the wrong connection" }
             endConn(id, .admin)
+        case .flowOpened(let id, let data, _):
+            if let held = loopConns[id], held != data { fault = "opened on the wrong connection" }
         case .connEnded(let conn, _, _):
             if !ended.insert(conn.connID).inserted { fault = "a conn was told ended twice" }
         case .sessionStarted(let session):

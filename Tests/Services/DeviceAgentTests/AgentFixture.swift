@@ -50,6 +50,8 @@ final class FakeData: DataTransport {
     let events: (DataEvent) -> Void
     private(set) var closeCode: UInt64?
     private(set) var streamsAsked = 0
+    private(set) var datagrams: [[UInt8]] = []
+    var receivedDatagram: ((UnsafeRawBufferPointer) -> Void)?
 
     init(_ plan: DataPlan, _ address: IPAddress?, _ events: @escaping (DataEvent) -> Void) {
         self.plan = plan
@@ -60,6 +62,10 @@ final class FakeData: DataTransport {
     func openStream() -> QUICStream? {
         streamsAsked += 1
         return nil
+    }
+
+    func sendDatagram(_ bytes: UnsafeRawBufferPointer) {
+        datagrams.append(Array(bytes))
     }
 
     func close(code: UInt64) {

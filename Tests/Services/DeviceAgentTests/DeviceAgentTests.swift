@@ -12,7 +12,9 @@ import Testing
         #expect(control.pop.description == "ws://127.0.0.1:1")
         control.open()
         #expect(
-            control.takeSent() == [.registerRequest(RegisterRequest(deviceID: "d", capabilities: ["tcp"]))])
+            control.takeSent() == [
+                .registerRequest(RegisterRequest(deviceID: "d", capabilities: ["tcp", "udp", "migration"]))
+            ])
         control.receive(AgentFixture.accepted())
         let data = try #require(fixture.transports.datas.first)
         #expect(data.plan.port == 7_443)

@@ -126,13 +126,22 @@ import Testing
         #expect(device.opens.first?.target == "10.0.0.1:80")
     }
 
-    @Test(arguments: [UInt8(2), 3]) func otherCommandsAreNotSupported(_ command: UInt8) throws {
+    @Test func bindIsNotSupported() throws {
         let world = try IngressWorld()
         _ = try world.joinDevice("d", dataLoop: 0)
         let client = try world.connect()
-        client.send([5, 1, 0, 5, command, 0, 1, 192, 0, 2, 1, 0, 80])
+        client.send([5, 1, 0, 5, 2, 0, 1, 192, 0, 2, 1, 0, 80])
         world.run { client.hasPeerFinished }
         #expect(client.received == [5, 0] + reply(7))
+    }
+
+    @Test func anAssociationNeedsADeviceThatCarriesDatagrams() throws {
+        let world = try IngressWorld()
+        _ = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0, 0, 0])
+        world.run { client.hasPeerFinished }
+        #expect(client.received == [5, 0] + reply(1))
     }
 
     @Test func anyLoginWillDoWithoutAuthentication() throws {

@@ -89,6 +89,9 @@ const char *cl_error_text(int error_number);
 
 /// A non-blocking UDP socket with UDP_GRO on, bound to `address`; buffers as large as the system allows.
 int cl_udp_bind(const struct cl_address *address, bool reuse_port, int buffer_bytes);
+/// A non-blocking UDP socket with UDP_GRO on for datagrams that are passed on: bound to `address`, or connected
+/// to it, which is when the system tells of ICMP errors. What is too big for the path is sent in fragments.
+int cl_udp_relay_socket(const struct cl_address *address, bool connected);
 /// Steers datagrams over the first `sockets` members of the SO_REUSEPORT group of `fd` by the first byte
 /// of the QUIC destination connection id (RFC 8999): `byte % sockets` in bind order.
 int cl_udp_steer_by_connection_id(int fd, uint32_t sockets);
@@ -108,7 +111,8 @@ enum { CL_MAX_DATAGRAM_BATCH = 32 };
 /// recvmmsg into at most CL_MAX_DATAGRAM_BATCH slots; the number filled.
 int cl_udp_receive(int fd, struct cl_datagram_slot *slots, uint32_t count);
 /// One sendmsg of `count` bytes cut into segments of `segment_size` (UDP_SEGMENT, GSO) when that is
-/// smaller than `count`. `local` with family 0 leaves the source address to the system.
+/// smaller than `count`. `local` with family 0 leaves the source address to the system; a connected socket
+/// takes no `peer`.
 ssize_t cl_udp_send(int fd, const void *bytes, size_t count, uint16_t segment_size, uint8_t ecn,
                     const struct cl_address *peer, const struct cl_address *local);
 

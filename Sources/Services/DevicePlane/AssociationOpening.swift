@@ -1,0 +1,47 @@
+package import Domain
+package import Fleet
+
+/// A client's wish for a UDP association.
+package struct AssociationOpening {
+    /// What its flows ask for, but for the target.
+    package var request: ConnRequest
+    /// Whose datagrams are taken; a port of 0 stands for the one that the first datagram comes from.
+    package var client: SocketAddress
+    /// Ends a flow without datagrams for this long.
+    package var idleTimeout: Duration
+    /// The node's policy about targets.
+    package var permits: (Target) -> Bool
+
+    package init(
+        request: ConnRequest, client: SocketAddress, idleTimeout: Duration,
+        permits: @escaping (Target) -> Bool
+    ) {
+        self.request = request
+        self.client = client
+        self.idleTimeout = idleTimeout
+        self.permits = permits
+    }
+}
+
+/// What a client's association consists of when it goes to its data loop.
+package struct AssociationSockets {
+    package let clientDescriptor: Int32
+    package let datagramDescriptor: Int32
+    package let reply: [UInt8]
+
+    package init(clientDescriptor: Int32, datagramDescriptor: Int32, reply: [UInt8]) {
+        self.clientDescriptor = clientDescriptor
+        self.datagramDescriptor = datagramDescriptor
+        self.reply = reply
+    }
+}
+
+/// What became of an ``AssociationOpening``.
+package enum AssociationOpeningResult: Sendable, Hashable {
+    /// The data loop owns the sockets.
+    case placed(DeviceID)
+    /// No device fits, or there are as many associations as there may be; the socket is still the caller's.
+    case noDevice
+    /// The caller had no sockets to give.
+    case abandoned
+}
