@@ -49,6 +49,7 @@ final class NodeListeners {
             admissions.noticed(revisions.admissions)
         }
         store.asked = { [weak api] question, answer in api?.perform(question, answer: answer) }
+        store.eventsTold = { [weak api] in api?.eventsTold() }
         admin = HTTPServer(on: loop, tls: certificates.adminContext, handler: api)
         adminAddress = try admin.listen(
             SocketAddress(ip: configuration.admin.bind, port: configuration.admin.port))
@@ -76,7 +77,7 @@ final class NodeListeners {
 
     /// Answers what has been asked and ends the admin API.
     func finish(_ finished: @escaping () -> Void) {
-        api.events.close()
+        api.closeEvents()
         admin.stop { [api] in
             api.stop()
             finished()

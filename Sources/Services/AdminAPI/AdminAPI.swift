@@ -36,6 +36,8 @@ package final class AdminAPI: HTTPHandler {
     var figures = AdminFigures(routes: [])
     /// What `/v1/events` tells; whoever learns that something has happened says it here.
     package let events: AdminEvents
+    let follower: EventFollower
+    let teller: EventTeller
 
     private let logger: Logger
     private var table = AdminRouteTable(routes: [])
@@ -49,7 +51,13 @@ package final class AdminAPI: HTTPHandler {
         self.backend = backend
         self.logger = logger
         drains = DrainJournal(on: loop, backend: backend)
-        events = AdminEvents(on: loop, nodeID: backend.nodeID, logger: logger)
+        let life: UInt64 = SystemRandom().next()
+        let events = AdminEvents(on: loop, nodeID: backend.nodeID, life: life, logger: logger)
+        let teller = EventTeller(on: loop, life: life, backend: backend)
+        events.toldHere = { teller.happened($0, $1) }
+        self.events = events
+        self.teller = teller
+        follower = EventFollower(on: loop, backend: backend, events: events)
         table = AdminRouteTable(
             routes: serviceRoutes(isMetricsPublic: configuration.isMetricsPublic) + nodeRoutes + drainRoutes
                 + deviceRoutes + deviceAdmissionRoutes + connRoutes + tokenRoutes + auditRoutes + eventRoutes
@@ -64,7 +72,15 @@ package final class AdminAPI: HTTPHandler {
     }
 
     /// Method, path and scope of every route, for the check of `openapi.yaml`.
-    package var routes: [AdminRoute] { table.routes }
+    package var routes: [AdminRoute] {
+        table.routes.filter { $0.path != AdminRoute.innerEvents }
+    }
+
+    /// Tells all readers, here and elsewhere, that the node is down, and ends their streams.
+    package func closeEvents() {
+        events.close()
+        teller.write()
+    }
 
     /// Puts on record what is only in memory; the store must still be there.
     package func stop() {
@@ -101,6 +117,7 @@ package final class AdminAPI: HTTPHandler {
             return nil
         }
         guard let segments = call.request.target.pathSegments else { throw .badTarget }
+        guard call.isOfOtherNode || !AdminRoute.isInner(segments) else { throw .pathNotFound }
         switch table.find(method, segments) {
         case .route(let route):
             call.route = route

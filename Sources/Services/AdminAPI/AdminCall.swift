@@ -41,7 +41,7 @@ package final class AdminCall {
     enum Origin {
         case client(HTTPResponder)
         /// Another node has let it in, and audits it. It must not be begun after the deadline.
-        case node(until: Instant, answer: (AdminAnswer) -> Void)
+        case node(NodeID, until: Instant, answer: (AdminAnswer) -> Void)
     }
 
     let request: HTTPRequest
@@ -81,14 +81,17 @@ package final class AdminCall {
 
     var actor: String { principal?.name ?? "" }
 
-    /// Another node asks: what is not here is not looked for elsewhere.
-    var isOfOtherNode: Bool {
-        if case .node = origin { true } else { false }
+    /// The node that asks; nil for a client.
+    var otherNode: NodeID? {
+        if case .node(let node, _, _) = origin { node } else { nil }
     }
+
+    /// Another node asks: what is not here is not looked for elsewhere.
+    var isOfOtherNode: Bool { otherNode != nil }
 
     /// Whoever asked has been told by now that nothing was done, or soon will be.
     var isTooLate: Bool {
-        if case .node(let deadline, _) = origin { SystemClock.now >= deadline } else { false }
+        if case .node(_, let deadline, _) = origin { SystemClock.now >= deadline } else { false }
     }
 
     // MARK: Reading
@@ -218,7 +221,7 @@ package final class AdminCall {
         answered(self, answer.status)
         switch origin {
         case .client(let responder): responder.respond(answer.head(requestID: requestID), body: answer.body)
-        case .node(_, let deliver): deliver(answer)
+        case .node(_, _, let deliver): deliver(answer)
         }
     }
 }

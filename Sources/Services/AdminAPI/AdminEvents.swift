@@ -47,6 +47,8 @@ package final class AdminEvents {
     private let nodeID: NodeID
     private let logger: Logger
     private var log: EventLog
+    /// Hears of each event of this node, to tell it to others.
+    var toldHere: ((AdminEventKind, _ data: [UInt8]) -> Void)?
     private var readers: [ObjectIdentifier: Reader] = [:]
     private var isFlushDue = false
     private var isClosed = false
@@ -62,11 +64,15 @@ package final class AdminEvents {
     private var refusedReaders: UInt64 = 0
     private var evictedReaders: UInt64 = 0
 
-    init(on loop: EventLoop, nodeID: NodeID, logger: Logger, limits: EventLog.Limits = EventLog.Limits()) {
+    /// - Parameter life: drawn at random for each start of the node.
+    init(
+        on loop: EventLoop, nodeID: NodeID, life: UInt64, logger: Logger,
+        limits: EventLog.Limits = EventLog.Limits()
+    ) {
         self.loop = loop
         self.nodeID = nodeID
         self.logger = logger
-        log = EventLog(life: SystemRandom().next(), limits: limits)
+        log = EventLog(life: life, limits: limits)
         heartbeatTimer = loop.makeTimer { [weak self] in self?.beat() }
         drainTimer = loop.makeTimer { [weak self] in self?.tellDrain() }
     }
@@ -158,16 +164,48 @@ package final class AdminEvents {
 
     // MARK: Telling
 
-    /// An event of another node is told by the same way, once it is heard of.
-    private func tell(
-        _ kind: AdminEventKind, at: WallTime, of node: NodeID? = nil, _ write: (inout JSONWriter) -> Void
-    ) {
+    private func tell(_ kind: AdminEventKind, at: WallTime, _ write: (inout JSONWriter) -> Void) {
         guard !isClosed else { return }
         told[kind, default: 0] += 1
-        log.append(kind, data: Self.data(at, node ?? nodeID, write))
+        let data = Self.data(at, nodeID, write)
+        log.append(kind, data: data)
+        toldHere?(kind, data)
+        flushSoon()
+    }
+
+    private func flushSoon() {
         guard !readers.isEmpty, !isFlushDue else { return }
         isFlushDue = true
         loop.atEndOfBatch { [weak self] in self?.flush() }
+    }
+
+    // MARK: Other nodes
+
+    /// The kinds that readers want; nil without readers.
+    var wantedKinds: AdminEventKinds? {
+        readers.isEmpty ? nil : readers.values.reduce(into: []) { $0.formUnion($1.kinds) }
+    }
+
+    /// The number that the next event will have.
+    var end: UInt64 { log.end }
+
+    /// An event as another node has told it.
+    func heard(_ kind: AdminEventKind, data: [UInt8]) {
+        guard !isClosed else { return }
+        log.append(kind, data: data)
+        flushSoon()
+    }
+
+    /// What can be seen of another node from here.
+    func tellState(_ state: NodeState, of node: NodeID) {
+        heard(.nodeState, data: Self.data(SystemClock.wall, node) { $0.field("state", state.rawValue) })
+    }
+
+    /// Events of `node` may be missing from here on.
+    func tellGap(of node: NodeID, cause: String) {
+        guard !isClosed else { return }
+        log.append(toAll: "gap", data: Self.data(SystemClock.wall, node) { $0.field("cause", cause) })
+        flushSoon()
     }
 
     private static func data(_ at: WallTime, _ node: NodeID, _ write: (inout JSONWriter) -> Void) -> [UInt8] {
@@ -205,12 +243,17 @@ package final class AdminEvents {
 
     /// Sends events from now on, or from behind the one with the id `lastEventID`; the head has been sent.
     ///
-    /// - Parameter isWelcome: whether the reader's token is still good.
+    /// - Parameters:
+    ///   - start: what is known of the events of other nodes.
+    ///   - isWelcome: whether the reader's token is still good.
     func add(
         _ responder: HTTPResponder, _ kinds: AdminEventKinds, from address: SocketAddress,
-        lastEventID: String?, isWelcome: @escaping () -> Bool
+        lastEventID: String?, start: EventFollower.Start, isWelcome: @escaping () -> Bool
     ) {
-        let resumption = log.resume(after: lastEventID)
+        var resumption = log.resume(after: lastEventID)
+        if resumption.gap == nil, let othersFrom = start.othersFrom, resumption.position < othersFrom {
+            resumption.gap = .unfollowed
+        }
         let reader = Reader(responder, kinds, address, at: resumption.position, isWelcome: isWelcome)
         let key = ObjectIdentifier(reader)
         readers[key] = reader
@@ -220,6 +263,10 @@ package final class AdminEvents {
         }
         responder.write(log.opening(at: reader.position, retryMilliseconds: Self.retryMilliseconds))
         if let gap = resumption.gap { responder.write(gapFrame(gap, lastEventID, at: reader.position)) }
+        for (node, cause) in start.gaps {
+            let data = Self.data(SystemClock.wall, node) { $0.field("cause", cause.rawValue) }
+            responder.write(log.ownFrame("gap", data: data, at: reader.position))
+        }
         if heartbeatTimer?.isArmed != true { heartbeatTimer?.arm(at: loop.now + Self.heartbeatInterval) }
         send(to: reader)
     }
@@ -262,7 +309,7 @@ package final class AdminEvents {
     }
 
     /// Tells all readers that the node is down, ends their streams, and takes no more.
-    package func close() {
+    func close() {
         guard !isClosed else { return }
         nodeStateChanged(.down)
         isClosed = true

@@ -94,5 +94,14 @@ extension AdminAPI {
     package func writeMetrics(on page: inout MetricPage) {
         figures.write(on: &page)
         events.writeMetrics(on: &page)
+        page.counters(
+            "pop_events_heard_total", "Events of other nodes that were told here", by: "type",
+            AdminEventKind.allCases.map { ($0.rawValue, follower.heard[$0] ?? 0) })
+        page.counters(
+            "pop_event_gaps_total", "Times that events of another node may be missing", by: "cause",
+            EventFollower.Cause.allCases.map { ($0.rawValue, follower.gaps[$0] ?? 0) })
+        page.counter(
+            "pop_event_batches_lost_total", "Batches of events that other nodes wanted and did not get",
+            teller.lostBatches)
     }
 }

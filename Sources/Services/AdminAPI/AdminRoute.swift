@@ -22,6 +22,12 @@ package final class AdminRoute {
         case events = "text/event-stream"
     }
 
+    /// What nodes ask each other and no client can: it is no part of the API.
+    static let innerEvents = "/internal/events"
+    private static let innerSegment = "internal"
+
+    static func isInner(_ segments: [String]) -> Bool { segments.first == innerSegment }
+
     package let method: HTTPMethod
     /// Segments between slashes; `{name}` stands for any one.
     package let path: String

@@ -218,8 +218,8 @@ paths:
       tags: [service]
       summary: What happens, as it happens.
       description: |
-        Server-sent events (HTML standard, section 9.2) of the answering node. `event` is the type, `data` is one
-        JSON object with at least `at` and `node_id`:
+        Server-sent events (HTML standard, section 9.2) of all nodes. `event` is the type, `data` is one JSON object
+        with at least `at` and `node_id`, the node where it happened:
 
         - `device.online`: `device_id, session_id, session_epoch, location, tags, capacity, agent_version,
           remote_address`. A device's new session is told by another one.
@@ -228,14 +228,19 @@ paths:
         - `conn.opened`: the conn, whose device has reached the target.
         - `conn.closed`: the conn with its last counts, `ended_at` and `end_reason`; also told of a conn that
           never opened (`state` is `opening`).
-        - `node.state`: `state`. `down` is the last event of a node that stops.
+        - `node.state`: `state`. `down` is the last event of a node that stops; of one that is lost, and comes back,
+          the others tell it.
         - `drain.progress`: the numbers of the drain, at most once a second while its state is the same.
 
         `id` is opaque. A client that comes back with the last one it has seen in `Last-Event-ID` gets what it has
         missed: some 10,000 events are kept, of at most 8 MiB. What can't be told any more is told as the event
         `gap` with `last_event_id` and `cause`: `forgotten` (too long ago), `restarted` (the node was started again,
-        or another one gave the id) or `unknown` (no id at all); then comes all that is kept. Without
-        `Last-Event-ID` the stream begins with the next event.
+        or another one gave the id), `unfollowed` (nobody here listened to the other nodes meanwhile) or `unknown` (no
+        id at all); then comes all that is kept. Without `Last-Event-ID` the stream begins with the next event.
+
+        A `gap` without `last_event_id` says that events of the node `node_id` may be missing: `events_lost`,
+        `node_silent` (it does not answer), `node_restarted`, `node_lost` (its lease is over) or, with the answering
+        node's own id, `database_unavailable` (nobody knows of the others).
 
         The stream ends with its token. Comments come every 15 seconds. A reader that is so slow that the next event for it is no longer kept gets
         the event `evicted` as its last one.

@@ -60,6 +60,8 @@ struct EventLog {
         case forgotten
         /// The node was started again, or the id is another node's.
         case restarted
+        /// Nobody here listened to other nodes meanwhile: theirs are missing.
+        case unfollowed
         /// It is no id of ours.
         case unknown
     }
@@ -73,7 +75,8 @@ struct EventLog {
     }
 
     private struct Entry {
-        let kind: AdminEventKind
+        /// Nil: for every reader.
+        let kind: AdminEventKind?
         /// The event as the stream has it.
         let frame: [UInt8]
     }
@@ -101,7 +104,15 @@ struct EventLog {
     ///
     /// - Parameter data: JSON, which has no line feed in it.
     mutating func append(_ kind: AdminEventKind, data: [UInt8]) {
-        let entry = Entry(kind: kind, frame: frame(kind.rawValue, data, id: end))
+        append(Entry(kind: kind, frame: frame(kind.rawValue, data, id: end)))
+    }
+
+    /// Adds what every reader is to know, whatever kinds it wants.
+    mutating func append(toAll name: String, data: [UInt8]) {
+        append(Entry(kind: nil, frame: frame(name, data, id: end)))
+    }
+
+    private mutating func append(_ entry: Entry) {
         entries.append(entry)
         byteCount += entry.frame.count
         while entries.count > limits.events || byteCount > limits.bytes, let oldest = entries.popFirst() {
@@ -130,7 +141,7 @@ struct EventLog {
         position = max(position, start)
         while position < end, frames.count < bytes {
             let entry = entries[Int(position - start)]
-            if kinds.contains(entry.kind) { frames += entry.frame }
+            if entry.kind.map(kinds.contains) ?? true { frames += entry.frame }
             position += 1
         }
         return frames

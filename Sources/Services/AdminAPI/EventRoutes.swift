@@ -8,7 +8,10 @@ extension AdminAPI {
         [
             AdminRoute(.get, "/v1/events", .read, parameters: ["types"], media: .events) {
                 [unowned self] call throws(AdminProblem) in try streamEvents(call)
-            }
+            },
+            AdminRoute(.get, AdminRoute.innerEvents, .read, parameters: ["types"]) {
+                [unowned self] call throws(AdminProblem) in try tellOtherNode(call)
+            },
         ]
     }
 
@@ -16,15 +19,38 @@ extension AdminAPI {
         let kinds = eventKinds(call)
         try call.validate()
         guard events.admitsReader() else { throw .tooManyReaders }
-        guard let stream = call.stream(media: AdminRoute.Media.events.rawValue) else { return }
         // HEAD has had all there is.
-        guard call.request.method != .head else { return stream.end() }
-        let tokenID = call.principal?.tokenID
-        events.add(
-            stream, kinds, from: call.request.peerAddress, lastEventID: call.request.fields["last-event-id"]
-        ) { [authenticator] in
-            tokenID.map { authenticator.isGood($0, at: SystemClock.wall) } ?? true
+        guard call.request.method != .head else {
+            call.stream(media: AdminRoute.Media.events.rawValue)?.end()
+            return
         }
+        follower.follow(kinds) { [unowned self] start in
+            // Others may have been faster to wait.
+            guard self.events.admitsReader() else { return call.fail(.tooManyReaders) }
+            guard let stream = call.stream(media: AdminRoute.Media.events.rawValue), !stream.isCancelled
+            else { return }
+            let tokenID = call.principal?.tokenID
+            self.events.add(
+                stream, kinds, from: call.request.peerAddress,
+                lastEventID: call.request.fields["last-event-id"], start: start
+            ) { [authenticator = self.authenticator] in
+                tokenID.map { authenticator.isGood($0, at: SystemClock.wall) } ?? true
+            }
+        }
+    }
+
+    /// Another node has readers.
+    private func tellOtherNode(_ call: AdminCall) throws(AdminProblem) {
+        let kinds = eventKinds(call)
+        try call.validate()
+        guard let node = call.otherNode else { throw .pathNotFound }
+        let place = teller.listen(node, kinds)
+        call.answer { place.write(to: &$0) }
+    }
+
+    /// Other nodes may have told of events.
+    package func eventsTold() {
+        follower.read()
     }
 
     private func eventKinds(_ call: AdminCall) -> AdminEventKinds {

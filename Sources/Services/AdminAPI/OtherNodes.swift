@@ -101,7 +101,7 @@ extension AdminAPI {
                 ?? SocketAddress(ip: .v4(IPv4Address(0)), port: 0))
         let call = AdminCall(
             request, requestID: question.requestID,
-            origin: .node(until: claimed.deadline) { given in
+            origin: .node(claimed.askedBy, until: claimed.deadline) { given in
                 answer(
                     NodeAnswer(
                         given.body.count <= Self.longestAnswer

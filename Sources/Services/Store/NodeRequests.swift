@@ -295,7 +295,9 @@ final class NodeRequests {
             unsent[id] = nil
             figures.performed.note(.unsent)
         }
-        if wake.isReady { wake.submit([NodeRequestStatements.dropAbandoned]) { _ in } }
+        if wake.isReady {
+            wake.submit([NodeRequestStatements.dropAbandoned, NodeEventStatements.dropAbandoned]) { _ in }
+        }
     }
 }
 

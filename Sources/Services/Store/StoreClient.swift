@@ -11,6 +11,8 @@ package final class StoreClient: StorePort {
     /// Called with what the database, and so the rest of the cluster, has to say about this node's sessions.
     package var sessionNews: ((SessionNews) -> Void)?
 
+    /// Called when other nodes may have told of events; about every second in any case.
+    package var eventsTold: (() -> Void)?
     /// Answers what other nodes ask of this one. Set before the loop runs; what nobody answers in time is not asked
     /// again.
     package var asked: ((ClaimedQuestion, _ answer: @escaping (NodeAnswer) -> Void) -> Void)?
@@ -125,6 +127,8 @@ package final class StoreClient: StorePort {
             sessionNews?(news)
         case .answer(let number, let result):
             settle(number, result)
+        case .eventsTold:
+            eventsTold?()
         case .asked(let questions):
             for question in questions { receive(question) }
         case .figures(let figures):

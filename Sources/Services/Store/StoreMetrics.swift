@@ -65,6 +65,8 @@ package enum StoreQueryKind: String, Sendable, Hashable, CaseIterable {
     case claimSessions = "claim_sessions"
     case regainLease = "regain_lease"
     case settleTakeovers = "settle_takeovers"
+    case tellEvents = "tell_events"
+    case events
 }
 
 extension StoreQuery {
@@ -98,6 +100,8 @@ extension StoreQuery {
         case .claimSessions: .claimSessions
         case .regainLease: .regainLease
         case .settleTakeovers: .settleTakeovers
+        case .tellEvents: .tellEvents
+        case .events: .events
         }
     }
 }

@@ -48,6 +48,10 @@ package enum StoreQuery: Sendable, Hashable {
     case regainLease(term: Int64)
     /// These sessions, whose devices have come to another node, have been seen to.
     case settleTakeovers([SessionID])
+    /// Tells other nodes of events; one batch at a time, so that they are there in their order.
+    case tellEvents(EventBatch)
+    /// What other nodes have told, a bounded number of batches.
+    case events(behind: [EventPosition])
 }
 
 /// The answer to the query of the same name; `admission` and `changed` to those that change something.
@@ -79,6 +83,7 @@ package enum StoreAnswer: Sendable, Hashable {
     case nodeAsked(NodeOutcome)
     /// Of those that were not on record as they should be.
     case claimed([SessionEntry])
+    case events([EventBatch])
 }
 
 /// The device that a token belongs to.

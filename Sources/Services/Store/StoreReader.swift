@@ -156,6 +156,8 @@ final class StoreReader {
         case .claimKey(let claim): IdempotencyStatements.claim(claim)
         case .settleKey(let claim, let answer): [IdempotencyStatements.settle(claim, answer)]
         case .releaseKey(let claim): [IdempotencyStatements.release(claim)]
+        case .tellEvents(let batch): NodeEventStatements.tell(batch)
+        case .events(let positions): [NodeEventStatements.list(behind: positions)]
         case .askNode: throw .failed("another node is asked by rows of its own")
         case .claimSessions, .regainLease, .settleTakeovers:
             throw .failed("not a question for a connection that only reads")
@@ -205,6 +207,8 @@ final class StoreReader {
         case .audit(let list): .audit(try AuditStatements.page(list, last))
         case .drains(let list): .drains(try DrainStatements.page(list, last))
         case .claimKey(let claim): .keyState(try IdempotencyStatements.state(claim, last))
+        case .tellEvents: .changed(true)
+        case .events: .events(try last.rows.map(NodeEventStatements.decode))
         case .askNode: throw PostgresError(.unexpectedAnswer, "no other node was asked")
         case .deleteAdminToken, .settleKey, .releaseKey, .claimSessions, .regainLease, .settleTakeovers:
             .changed(last.affectedRows > 0)

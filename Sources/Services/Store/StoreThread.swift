@@ -26,6 +26,8 @@ enum StoreReply: Sendable {
     case health(StoreHealth)
     /// Of other nodes; each is answered or given up.
     case asked([ClaimedQuestion])
+    /// Other nodes may have told of events.
+    case eventsTold
     /// Rare and large, so it makes the others no larger.
     indirect case figures(StoreFigures)
 }
@@ -112,6 +114,7 @@ final class StoreThread {
             reader.restart()
             wake.restart()
         }
+        wake.on(.events) { replies.send(.eventsTold) }
         nodes.claimed = { replies.send(.asked($0)) }
         writer.changed = { [weak self] in self?.healthChanged() }
         try loop.attach(commands) { [weak self] command in self?.handle(command) }

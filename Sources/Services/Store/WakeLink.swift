@@ -11,6 +11,8 @@ enum WakeSubject: String, CaseIterable {
     case answers = "pop_answers"
     /// Devices of this node's sessions have come to other nodes.
     case takeovers = "pop_takeovers"
+    /// Nodes have told of what happens there.
+    case events = "pop_events"
 }
 
 /// Looks at rows that other nodes write for this one: as soon as it is told of them, and about every second

@@ -230,7 +230,7 @@ struct AdminEventTests {
     @Test func aNodeThatStopsSaysSoLast() throws {
         let bench = try AdminBench()
         let stream = try open(bench)
-        bench.api.events.close()
+        bench.api.closeEvents()
         bench.api.events.nodeStateChanged(.active)
         #expect(bench.run { stream.hasEnded })
         #expect(stream.types == ["node.state"])
