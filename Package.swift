@@ -298,7 +298,8 @@ let package = Package(
         tests(
             "Services", "StoreTests",
             uses: [
-                "Domain", "EventLoop", "Observability", "Postgres", "Outbox", "Store", "TemporaryPostgres",
+                "Domain", "EventLoop", "Observability", "JSON", "Postgres", "Outbox", "Store",
+                "TemporaryPostgres",
                 "TestKit",
             ],
             packages: [logging, deques]),

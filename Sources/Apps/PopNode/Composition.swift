@@ -27,12 +27,12 @@ extension FleetConfiguration {
 }
 
 extension NodeRecord {
-    init(_ configuration: NodeConfiguration, _ id: NodeID, quicPort: UInt16) {
+    init(_ configuration: NodeConfiguration, _ id: NodeID, quicPort: UInt16, keptDrain: DrainID?) {
         self.init(
             nodeID: id, location: configuration.node.location,
             advertiseHost: configuration.node.advertiseHost, wssPort: configuration.device.wssPort,
             quicPort: quicPort, version: Release.version, startedAt: SystemClock.wall,
-            maximumDevices: configuration.device.maxDevices)
+            maximumDevices: configuration.device.maxDevices, keptDrain: keptDrain)
     }
 }
 

@@ -49,7 +49,9 @@ final class Node {
     private var signals: SignalWatch?
     private var sampler: NodeSampler?
     private var takers: TakerWatch?
+    private let standing: StandingKeeper
     private var isStopping = false
+    private var stopTimer: LoopTimer?
 
     /// Runs a node until SIGTERM or SIGINT.
     static func serve(_ configuration: NodeConfiguration) throws {
@@ -97,7 +99,10 @@ final class Node {
             configuration: FleetConfiguration(
                 configuration, id, quicPort: dataPlane.address.port, certificates),
             dataLoops: dataPlane.commands, logger: Logger(label: "devices"))
-        let record = NodeRecord(configuration, id, quicPort: dataPlane.address.port)
+        standing = StandingKeeper(path: files.standingPath, logger: logger)
+        let kept = try standing.read()
+        let record = NodeRecord(
+            configuration, id, quicPort: dataPlane.address.port, keptDrain: kept?.drain?.drainID)
         store = try StoreClient(
             on: loop,
             StoreConfiguration(
@@ -116,6 +121,8 @@ final class Node {
             store: store, known: observer.known, metrics: metrics)
         observer.events = listeners.events
         observer.drains = listeners.drains
+        observer.standing = standing
+        listeners.drains.told = { [standing] in standing.drainTold($0) }
         listeners.events.nodeStateChanged(plane.nodeState)
         ingress = try Ingress(
             on: loop, configuration: IngressConfiguration(configuration), plane: plane,
@@ -123,6 +130,7 @@ final class Node {
                 ? OpenIngressAuthenticator() : ClosedIngressAuthenticator(),
             logger: Logger(label: "ingress"))
         sampler = NodeSampler(on: loop, plane: plane, store: store)
+        if let kept { restore(kept) }
         takers = TakerWatch(id, on: loop, plane: plane, store: store)
         observer.takers = takers
         try loop.attach(events) { [weak self] event in self?.received(event) }
@@ -133,6 +141,16 @@ final class Node {
         metrics.add(dataMetrics)
         metrics.add(store)
         metrics.collect { [weak self] page in self?.writeMetrics(on: &page) }
+    }
+
+    /// What an operator ordered in an earlier life goes on.
+    private func restore(_ kept: NodeStanding) {
+        let past = kept.past(now: SystemClock.wall)
+        plane.restore(kept.restoredState, past?.drain)
+        if let record = past?.record { listeners.drains.restore(record) }
+        logger.notice(
+            "this node takes no devices and conns: it was so ordered before its start",
+            metadata: ["state": "\(kept.restoredState.rawValue)", "undo": "popctl nodes undrain"])
     }
 
     private func writeMetrics(on page: inout MetricPage) {
@@ -160,9 +178,31 @@ final class Node {
     private func received(_ signal: Int32) {
         if signal == SignalWatch.hangup {
             reloadCertificates()
+        } else if stopTimer == nil, plane.hasTaker, plane.sessionCount > 0,
+            configuration.node.drainOnStop > .zero
+        {
+            drainAndStop()
         } else {
             stop()
         }
+    }
+
+    /// Moves the devices to other nodes first; a second signal does not wait for them.
+    private func drainAndStop() {
+        let limit = configuration.node.drainOnStop
+        logger.notice("draining before the stop", metadata: ["seconds": "\(limit.components.seconds)"])
+        standing.end()
+        let timer = loop.makeTimer { [weak self] in self?.stop() }
+        stopTimer = timer
+        // At the drain's deadline what is left is closed; the rest of this is for those closes to be told.
+        timer.arm(at: loop.now + limit + .seconds(1))
+        observer.drained = { [weak self] in self?.loop.atEndOfBatch { [weak self] in self?.stop() } }
+        // All are told in the first half, so that the last ones have the other half to move.
+        let pace = Int64(plane.sessionCount) * 2 / max(1, limit.components.seconds) + 1
+        listeners.drains.nodeStops(
+            DrainRequest(
+                deadline: limit, reason: "the node is stopping",
+                devicesPerSecond: max(50, Int(clamping: pace))))
     }
 
     /// Reads the certificate files again; what can't be used leaves the old ones in force.
@@ -187,6 +227,8 @@ final class Node {
     private func stop() {
         guard !isStopping else { return }
         isStopping = true
+        stopTimer?.cancel()
+        standing.end()
         logger.notice("stopping")
         listeners.beginStopping()
         ingress.close()

@@ -128,6 +128,7 @@ final class NodeAdminBackend: AdminBackend {
     func closeConn(_ id: ConnID) -> Bool { plane.closeConn(id, .admin) }
 
     var drain: DrainSnapshot { plane.drainSnapshot }
+    func drainDetails(atMost count: Int) -> DrainDetails { plane.drainDetails(atMost: count) }
     func setEligibility(_ isEligible: Bool) { plane.setEligibility(isEligible) }
     func startDrain(_ request: DrainRequest) { plane.startDrain(request) }
     func cancelDrain(staysCordoned: Bool) { plane.undrain(staysCordoned: staysCordoned) }

@@ -33,6 +33,8 @@ package struct NodeConfiguration: Sendable, Equatable {
         /// The host that devices are told to come to; nil: the one that they dialled.
         package let advertiseHost: String?
         package let dataDirectory: String
+        /// How long SIGTERM drains the node before it stops; zero: not at all.
+        package let drainOnStop: Duration
     }
 
     package struct Device: Sendable, Equatable {
@@ -132,7 +134,7 @@ extension NodeConfiguration {
 
     /// The defaults of `--dev`; explicit settings still win.
     private static let devPresets: [String: JSONValue] = [
-        "node.data_dir": "./.pop",
+        "node.data_dir": "./.pop", "node.drain_on_stop_seconds": 0,
         "device.bind": "127.0.0.1", "device.wss_port": 8_443, "device.quic_port": 8_443,
         "device.auth": "none",
         "ingress.bind": "127.0.0.1", "ingress.port": 1_080, "ingress.auth": "none",
@@ -215,6 +217,7 @@ extension NodeConfiguration.Node {
             reader.parsed("node.data_dir", default: "/var/lib/pop-node", expects: "the path of a directory") {
                 $0.isEmpty || $0.utf8.contains(0) ? nil : $0
             } ?? ""
+        drainOnStop = reader.seconds("node.drain_on_stop_seconds", default: 5, in: 0...3_600)
     }
 }
 

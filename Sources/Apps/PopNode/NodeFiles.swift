@@ -66,6 +66,9 @@ struct NodeFiles {
     /// Where what the database can't take yet waits for it.
     var outboxPath: String { path("outbox.sqlite") }
 
+    /// Where it is kept that the node is cordoned or drained.
+    var standingPath: String { path("standing.json") }
+
     /// Where the private database is, for `psql`.
     func writeDatabaseURL(_ url: String) throws(SystemError) {
         try Files.write(Array("\(url)\n".utf8), to: path("database.url"))

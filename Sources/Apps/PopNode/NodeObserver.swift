@@ -11,6 +11,9 @@ final class NodeObserver: DevicePlaneObserver {
     weak var events: AdminEvents?
     weak var drains: DrainJournal?
     weak var takers: TakerWatch?
+    /// Called when no device is left.
+    var drained: (() -> Void)?
+    weak var standing: StandingKeeper?
     private let record: StoreObserver
     private unowned let plane: DevicePlane
 
@@ -56,9 +59,11 @@ final class NodeObserver: DevicePlaneObserver {
 
     func nodeStateChanged(_ state: NodeState) {
         record.nodeStateChanged(state)
+        standing?.nodeStateChanged(state)
         events?.nodeStateChanged(state)
         if state == .draining { takers?.hasten() }
         noteDrain()
+        if state == .drained { drained?() }
     }
 
     func drainProgressed() {

@@ -13,6 +13,8 @@ final class NodeSampler {
     /// With the data loops' 400 ms and the store's 150, well below a second.
     private static let countInterval = Duration.milliseconds(200)
     private static let stateInterval = Duration.seconds(1)
+    /// As often as the node's lease is renewed.
+    private static let vitalsInterval = Duration.seconds(2)
 
     private let loop: EventLoop
     private let plane: DevicePlane
@@ -23,12 +25,17 @@ final class NodeSampler {
     /// Sessions whose device's row is behind.
     private var changed: Set<SessionID> = []
     private var nextStates: Instant
+    private var nextVitals: Instant
+    private var nextCount: Instant
+    private var lag = Duration.zero
 
     init(on loop: EventLoop, plane: DevicePlane, store: any StorePort) {
         self.loop = loop
         self.plane = plane
         self.store = store
         nextStates = loop.now + Self.stateInterval
+        nextVitals = loop.now + Self.vitalsInterval
+        nextCount = loop.now + Self.countInterval
         timer = loop.makeTimer { [weak self] in self?.sample() }
         timer?.arm(at: loop.now + Self.interval)
         countTimer = loop.makeTimer { [weak self] in self?.count() }
@@ -41,11 +48,25 @@ final class NodeSampler {
     }
 
     private func count() {
-        countTimer?.arm(at: loop.now + Self.countInterval)
+        lag = max(lag, loop.now - nextCount)
+        nextCount = loop.now + Self.countInterval
+        countTimer?.arm(at: nextCount)
+        if loop.now >= nextVitals { tellVitals() }
         let sessions = plane.takeCountedSessions()
         if !sessions.isEmpty { count(sessions) }
         // What changes all the time need not wait on disk for a database that is away.
         if loop.now >= nextStates, store.health.isConnected { recordStates() }
+    }
+
+    private func tellVitals() {
+        nextVitals = loop.now + Self.vitalsInterval
+        store.record(
+            .nodeVitals(
+                NodeVitals(
+                    devicesOnline: UInt64(plane.sessionCount), connsActive: UInt64(plane.connCount),
+                    registrationMilliseconds: Double(plane.takeRegistrationWait().nanoseconds) / 1e6,
+                    lagMilliseconds: Double(lag.nanoseconds) / 1e6)))
+        lag = .zero
     }
 
     private func recordStates() {

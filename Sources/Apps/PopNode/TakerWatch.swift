@@ -13,6 +13,7 @@ final class TakerWatch {
     private static let drainInterval = Duration.seconds(2)
     /// Only those that are turned away need to know.
     private static let interval = Duration.seconds(5)
+    private static let afterwards = Duration.seconds(5)
     /// Before the database has answered once.
     private static let firstInterval = Duration.milliseconds(250)
 
@@ -22,6 +23,7 @@ final class TakerWatch {
     private let store: any StorePort
     private var timer: LoopTimer?
     private var hasLooked = false
+    private var lastDraining: Instant?
 
     init(_ nodeID: NodeID, on loop: EventLoop, plane: DevicePlane, store: any StorePort) {
         self.nodeID = nodeID
@@ -42,6 +44,26 @@ final class TakerWatch {
     }
 
     private func look() {
+        // Who has arrived is asked before how much room is left: nobody is counted in neither.
+        guard let since = plane.drainSnapshot.startedAt, isFollowing else { return lookAtNodes() }
+        store.ask(.drainArrivals(of: nodeID, since: since)) { [weak self] result in
+            guard let self else { return }
+            if case .success(.drainArrivals(let arrivals)) = result {
+                plane.devicesArrived(
+                    Dictionary(arrivals.map { ($0.nodeID, $0.devices) }) { $1 },
+                    moved: arrivals.flatMap(\.openSessions))
+            }
+            lookAtNodes()
+        }
+    }
+
+    /// The last devices of a drain are seen at other nodes a moment after they have left.
+    private var isFollowing: Bool {
+        if plane.nodeState == .draining { lastDraining = loop.now }
+        return lastDraining.map { loop.now - $0 <= Self.afterwards } ?? false
+    }
+
+    private func lookAtNodes() {
         store.ask(.nodes) { [weak self] result in self?.received(result) }
     }
 
@@ -51,17 +73,24 @@ final class TakerWatch {
             plane.takersChanged(rows.filter { $0.nodeID != nodeID }.compactMap(Taker.init))
         }
         let pause =
-            if !hasLooked { Self.firstInterval } else if plane.nodeState == .draining {
-                Self.drainInterval
-            } else { Self.interval }
+            !hasLooked ? Self.firstInterval : isFollowing ? Self.drainInterval : Self.interval
         timer?.arm(at: loop.now + pause)
     }
 }
 
 extension Taker {
+    /// Milliseconds. A registration takes a round trip and a write to the database, a tenth of this at worst
+    /// where there is no need to hurry.
+    private static let longestRegistration = 1_000.0
+    /// Milliseconds. A control loop that is this late answers nobody in time.
+    private static let longestLag = 500.0
+
     /// Nil for a node that is down, or whose address nobody knows.
     init?(_ row: NodeRow) {
         guard row.state != .down, let url = row.deviceURL else { return nil }
-        self.init(nodeID: row.nodeID, url: url, room: row.room, isOpen: row.state == .active)
+        self.init(
+            nodeID: row.nodeID, url: url, room: row.room, isOpen: row.state == .active,
+            isBusy: row.registrationMilliseconds > Self.longestRegistration
+                || row.lagMilliseconds > Self.longestLag)
     }
 }

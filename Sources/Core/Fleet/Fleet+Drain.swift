@@ -73,7 +73,7 @@ extension Fleet {
     package mutating func devicesArrived(
         _ counts: [NodeID: Int], moved: [SessionID], at moment: Moment
     ) {
-        drain.takers.arrived(counts)
+        if drain.takers.arrived(counts) { actions.append(.drainProgressed) }
         for id in moved {
             guard let session = sessions[id], session.ending == nil, session.wasToldToLeave else { continue }
             drain.moved(id, at: moment.now)
@@ -141,6 +141,9 @@ extension Fleet {
     }
 
     // MARK: Reading
+
+    /// Whether another node is known to take devices.
+    package var hasTaker: Bool { drain.takers.takesAnyone }
 
     package var drainSnapshot: DrainSnapshot {
         DrainSnapshot(

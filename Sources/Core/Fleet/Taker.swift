@@ -163,13 +163,22 @@ struct TakerBook {
         order = entries.keys.sorted()
     }
 
-    mutating func arrived(_ counts: [NodeID: Int]) {
-        for id in order { entries[id]?.arrived = counts[id] ?? 0 }
+    /// Whether any count is another one now.
+    mutating func arrived(_ counts: [NodeID: Int]) -> Bool {
+        var isChanged = false
+        for id in order where entries[id]?.arrived != counts[id] ?? 0 {
+            entries[id]?.arrived = counts[id] ?? 0
+            isChanged = true
+        }
+        return isChanged
     }
 
     private func isAllowed(_ id: NodeID) -> Bool { only.isEmpty || only.contains(id) }
 
     private var takerIDs: [NodeID] { order.filter { isAllowed($0) && entries[$0]?.takes == true } }
+
+    /// Whether any node takes devices.
+    var takesAnyone: Bool { !takerIDs.isEmpty }
 
     /// What all takers together are sent in a second at most.
     var devicesPerSecond: Double {

@@ -24,9 +24,11 @@ package enum Files {
 
     /// Makes or replaces `path` in one step: readers see the old content or the new, never a part.
     ///
-    /// - Parameter mode: the permission bits; the default lets nobody but the owner read.
+    /// - Parameters:
+    ///   - mode: the permission bits; the default lets nobody but the owner read.
+    ///   - isDurable: whether to wait for the disk; without, a loss of power may undo it.
     package static func write(
-        _ bytes: [UInt8], to path: String, mode: UInt32 = 0o600
+        _ bytes: [UInt8], to path: String, mode: UInt32 = 0o600, isDurable: Bool = true
     ) throws(SystemError) {
         let temporary = "\(path).\(getpid()).new"
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
@@ -42,7 +44,7 @@ package enum Files {
                 guard count > 0 else { throw SystemError(call: "write \(temporary)", errorNumber: errno) }
                 written += count
             }
-            guard fsync(descriptor) == 0 else {
+            guard !isDurable || fsync(descriptor) == 0 else {
                 throw SystemError(call: "fsync \(temporary)", errorNumber: errno)
             }
             guard rename(temporary, path) == 0 else {

@@ -43,6 +43,8 @@ package protocol AdminBackend: AnyObject {
     func closeConn(_ id: ConnID) -> Bool
 
     var drain: DrainSnapshot { get }
+    /// Lists hold `count` at most.
+    func drainDetails(atMost count: Int) -> DrainDetails
     func setEligibility(_ isEligible: Bool)
     func startDrain(_ request: DrainRequest)
     func cancelDrain(staysCordoned: Bool)

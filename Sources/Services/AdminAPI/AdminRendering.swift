@@ -212,6 +212,9 @@ extension DrainSnapshot {
         writer.field("devices_remaining", devicesRemaining)
         writer.field("conns_remaining", connsRemaining)
         writer.field("conns_cut", connsCut)
+        writer.field("devices_waiting", devicesWaiting)
+        writer.field("devices_lost", devicesLost)
+        writer.field("hindrance", hindrance?.rawValue)
         writer.field("reason", reason)
     }
 }

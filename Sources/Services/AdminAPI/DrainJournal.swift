@@ -1,7 +1,7 @@
 internal import Domain
 internal import EventLoop
 package import Fleet
-internal import Store
+package import Store
 
 /// What an operator wants of a drain.
 struct DrainOrder {
@@ -18,17 +18,24 @@ struct DrainOrder {
 package final class DrainJournal {
     /// Numbers of a drain change with every conn; the record of how it goes may be this old.
     private static let interval = Duration.seconds(5)
+    /// What takes a look at every conn is looked at this often at most.
+    private static let detailsInterval = Duration.milliseconds(500)
+    /// Conns and devices that an answer names: more than people read, and little to send.
+    private static let mostNamed = 20
 
     /// Grows with each order about draining this node, for `ETag`.
     private(set) var version = 0
-    /// The drain in force or the last one.
+    /// The drain in force or the last one, as it was put on record.
     private(set) var record: DrainRecord?
+    /// Called with what is put on record, when it is.
+    package var told: ((DrainRecord) -> Void)?
 
     private let loop: EventLoop
     /// The node behind the API; it outlives the API.
     private unowned let backend: any AdminBackend
     private var random = SystemRandom()
-    private var told: DrainRecord?
+    private var lastTold: DrainRecord?
+    private var details: (of: DrainDetails, at: Instant)?
     private var timer: LoopTimer?
 
     init(on loop: EventLoop, backend: any AdminBackend) {
@@ -41,7 +48,7 @@ package final class DrainJournal {
         timer?.cancel()
     }
 
-    /// Seconds that the devices which are still here take to be moved.
+    /// Seconds that so many devices take to be moved.
     static func eta(_ devices: Int, devicesPerSecond: Int) -> Int {
         let pace = max(1, devicesPerSecond)
         return (max(0, devices) + pace - 1) / pace
@@ -61,9 +68,9 @@ package final class DrainJournal {
             startedAt: isNew ? now : record?.startedAt ?? now, deadlineAt: WallTime(microseconds: deadline),
             endedAt: nil, deadlineSeconds: order.deadlineSeconds, devicesPerSecond: order.devicesPerSecond,
             redirectTo: order.redirectTo, onDeadline: order.onDeadline.rawValue, reason: order.reason,
-            actor: actor,
-            etaSeconds: 0, devicesTotal: 0, devicesMoved: 0, devicesRemaining: 0, connsRemaining: 0,
-            connsCut: 0, blockers: [], targets: order.redirectTo, updatedAt: now)
+            actor: actor, etaSeconds: 0, devicesTotal: 0, devicesMoved: 0, devicesRemaining: 0,
+            connsRemaining: 0, connsCut: 0, updatedAt: now)
+        details = nil
     }
 
     /// To be called before the drain is canceled.
@@ -72,35 +79,84 @@ package final class DrainJournal {
         record?.version = Int64(version)
     }
 
+    /// Drains this node because it is told to stop: what is in force already stays as it is.
+    package func nodeStops(_ request: DrainRequest) {
+        guard backend.node.state != .draining else { return }
+        ordered(
+            DrainOrder(
+                deadlineSeconds: Int(clamping: request.deadline.components.seconds),
+                devicesPerSecond: request.devicesPerSecond, redirectTo: [], onDeadline: request.onDeadline,
+                reason: request.reason),
+            by: "node")
+        backend.startDrain(request)
+        changed(backend.drain)
+    }
+
+    /// An earlier life of this node had begun it; it is in force, and over.
+    package func restore(_ past: DrainRecord) {
+        version = max(0, Int(clamping: past.version))
+        record = past
+        lastTold = nil
+        tell()
+    }
+
     // MARK: Progress
+
+    /// The drain as it is now; nil where there was none.
+    func latest() -> DrainRecord? {
+        guard let record else { return nil }
+        return refreshed(record, backend.drain)
+    }
 
     /// To be called whenever the numbers of the drain may have changed, and after each order.
     package func changed(_ drain: DrainSnapshot) {
-        guard var record, record.endedAt == nil, drain.state != .none else { return }
+        guard let record, drain.state != .none else { return }
+        guard drain.state.rawValue != lastTold?.state || record.version != lastTold?.version else {
+            if timer?.isArmed != true { timer?.arm(at: loop.now + Self.interval) }
+            return
+        }
+        details = nil
+        tell()
+    }
+
+    private func refreshed(_ old: DrainRecord, _ drain: DrainSnapshot) -> DrainRecord {
+        guard drain.state != .none else { return old }
+        if details.map({ loop.now - $0.at >= Self.detailsInterval }) ?? true {
+            details = (backend.drainDetails(atMost: Self.mostNamed), loop.now)
+        }
+        guard let details = details?.of else { return old }
         let now = SystemClock.wall
+        var record = old
         record.state = drain.state.rawValue
         record.startedAt = drain.startedAt ?? record.startedAt
         record.deadlineAt = drain.deadlineAt ?? record.deadlineAt
-        record.etaSeconds = Self.eta(drain.devicesRemaining, devicesPerSecond: record.devicesPerSecond)
+        record.etaSeconds = details.estimate.seconds
         record.devicesTotal = drain.devicesTotal
         record.devicesMoved = drain.devicesMoved
         record.devicesRemaining = drain.devicesRemaining
+        record.devicesLost = drain.devicesLost
         record.connsRemaining = drain.connsRemaining
         record.connsCut = drain.connsCut
-        record.updatedAt = now
-        if drain.state == .drained || drain.state == .canceled { record.endedAt = now }
-        self.record = record
-        if record.state != told?.state || record.version != told?.version {
-            tell()
-        } else if timer?.isArmed != true {
-            timer?.arm(at: loop.now + Self.interval)
+        record.blockers = details.blockers.map(\.connID.description)
+        record.targets = details.targets.map(\.nodeID.description)
+        record.details = details.json(drain, now: loop.now, wall: now)
+        if drain.state == .drained || drain.state == .canceled {
+            record.endedAt = record.endedAt ?? drain.endedAt ?? now
         }
+        if record != old { record.updatedAt = now }
+        return record
     }
 
     private func tell() {
         timer?.cancel()
-        guard let record, record != told else { return }
-        told = record
+        guard let old = record else { return }
+        let record = refreshed(old, backend.drain)
+        self.record = record
+        // Told again as long as it goes on: others may have taken this node for lost, and its drain for canceled.
+        if record.endedAt == nil { timer?.arm(at: loop.now + Self.interval) }
+        guard record != lastTold else { return }
+        lastTold = record
         backend.record(.drainChanged(record))
+        told?(record)
     }
 }

@@ -125,21 +125,10 @@ extension AdminAPI {
     private var drainTag: String { "\"\(drains.version)\"" }
 
     private func answerDrain(_ call: AdminCall, _ status: HTTPStatus = .ok) {
-        let drain = backend.drain
-        let record = drain.state == .none ? nil : drains.record
+        let record = backend.drain.state == .none ? nil : drains.latest()
         call.answer(status, ["ETag": drainTag]) { writer in
-            writer.beginObject()
-            writer.field("drain_id", record?.drainID)
-            writer.field("node_id", backend.nodeID.description)
-            drain.writeMembers(to: &writer)
-            writer.field(
-                "eta_seconds",
-                DrainJournal.eta(
-                    drain.devicesRemaining, devicesPerSecond: record?.devicesPerSecond ?? 1))
-            writer.field("blockers", record?.blockers ?? [])
-            writer.field("targets", record?.targets ?? [])
-            writer.field("actor", record?.actor)
-            writer.endObject()
+            guard let record else { return writer.noDrain(of: backend.nodeID) }
+            DrainRow(record: record, nodeID: backend.nodeID).write(to: &writer)
         }
     }
 
@@ -207,7 +196,7 @@ extension AdminAPI {
 
     /// The row, or what this node knows better of its own drain.
     private func current(_ row: DrainRow) -> DrainRow {
-        guard let record = drains.record, record.drainID == row.record.drainID else { return row }
+        guard let record = drains.latest(), record.drainID == row.record.drainID else { return row }
         return DrainRow(record: record, nodeID: row.nodeID)
     }
 }
@@ -215,32 +204,5 @@ extension AdminAPI {
 extension DrainPlan.Target {
     fileprivate init(_ row: NodeRow) {
         self.init(nodeID: row.nodeID, room: row.room)
-    }
-}
-
-extension DrainRow {
-    func write(to writer: inout JSONWriter) {
-        writer.beginObject()
-        writer.field("drain_id", record.drainID)
-        writer.field("node_id", nodeID.description)
-        writer.field("state", record.state)
-        writer.field("started_at", record.startedAt)
-        writer.field("deadline_at", record.deadlineAt)
-        writer.field("ended_at", record.endedAt)
-        writer.field("eta_seconds", record.etaSeconds)
-        writer.field("devices_total", record.devicesTotal)
-        writer.field("devices_moved", record.devicesMoved)
-        writer.field("devices_remaining", record.devicesRemaining)
-        writer.field("conns_remaining", record.connsRemaining)
-        writer.field("conns_cut", record.connsCut)
-        writer.field("blockers", record.blockers)
-        writer.field("targets", record.targets)
-        writer.field("reason", record.reason)
-        writer.field("actor", record.actor)
-        writer.field("deadline_seconds", record.deadlineSeconds)
-        writer.field("devices_per_second", record.devicesPerSecond)
-        writer.field("redirect_to", record.redirectTo)
-        writer.field("on_deadline", record.onDeadline)
-        writer.endObject()
     }
 }

@@ -392,7 +392,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Drain" }
-              example: { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", eta_seconds: 4, devices_total: 200, devices_moved: 20, devices_remaining: 180, conns_remaining: 12, conns_cut: 0, blockers: [], targets: [], reason: upgrade, actor: bootstrap }
+              example: { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", ended_at: null, eta_seconds: 4, eta_basis: measured_rate, devices_total: 200, devices_moved: 20, devices_remaining: 180, devices_waiting: 180, devices_lost: 0, devices_unmoved: 0, conns_remaining: 12, conns_cut: 0, current_devices_per_second: 50, hindrance: null, blockers: [ { conn_id: 5a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, device_id: dev-7, user: alice, target: "example.com:443", age_seconds: 81, bytes_sent: 900, bytes_received: 70000, idle_seconds: 2 } ], targets: [ { node_id: pop-2, state: open, assigned: 20, arrived: 20, devices_per_second: 50 } ], unmoved: [], reason: upgrade, actor: bootstrap }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -432,7 +432,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Drain" }
-              example: { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", eta_seconds: 4, devices_total: 200, devices_moved: 20, devices_remaining: 180, conns_remaining: 12, conns_cut: 0, blockers: [], targets: [], reason: upgrade, actor: bootstrap }
+              example: { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", ended_at: null, eta_seconds: 4, eta_basis: measured_rate, devices_total: 200, devices_moved: 20, devices_remaining: 180, devices_waiting: 180, devices_lost: 0, devices_unmoved: 0, conns_remaining: 12, conns_cut: 0, current_devices_per_second: 50, hindrance: null, blockers: [ { conn_id: 5a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, device_id: dev-7, user: alice, target: "example.com:443", age_seconds: 81, bytes_sent: 900, bytes_received: 70000, idle_seconds: 2 } ], targets: [ { node_id: pop-2, state: open, assigned: 20, arrived: 20, devices_per_second: 50 } ], unmoved: [], reason: upgrade, actor: bootstrap }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -476,7 +476,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Drain" }
-              example: { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", eta_seconds: 4, devices_total: 200, devices_moved: 20, devices_remaining: 180, conns_remaining: 12, conns_cut: 0, blockers: [], targets: [], reason: upgrade, actor: bootstrap }
+              example: { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: handover, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", ended_at: null, eta_seconds: 4, eta_basis: measured_rate, devices_total: 200, devices_moved: 20, devices_remaining: 180, devices_waiting: 180, devices_lost: 0, devices_unmoved: 0, conns_remaining: 12, conns_cut: 0, current_devices_per_second: 50, hindrance: null, blockers: [ { conn_id: 5a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, device_id: dev-7, user: alice, target: "example.com:443", age_seconds: 81, bytes_sent: 900, bytes_received: 70000, idle_seconds: 2 } ], targets: [ { node_id: pop-2, state: open, assigned: 20, arrived: 20, devices_per_second: 50 } ], unmoved: [], reason: upgrade, actor: bootstrap }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -557,7 +557,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/DrainList" }
-              example: { items: [ { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: drained, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", ended_at: "2026-01-31T09:07:00.120Z", eta_seconds: 0, devices_total: 200, devices_moved: 200, devices_remaining: 0, conns_remaining: 0, conns_cut: 0, blockers: [], targets: [pop-2], reason: upgrade, actor: bootstrap, deadline_seconds: 300, devices_per_second: 50, redirect_to: [pop-2], on_deadline: cut } ], next_cursor: null }
+              example: { items: [ { drain_id: 9a1b2c3d-4e5f-4a6b-8c7d-0e1f2a3b4c5d, node_id: pop-1, state: drained, started_at: "2026-01-31T09:05:00.120Z", deadline_at: "2026-01-31T09:10:00.120Z", ended_at: "2026-01-31T09:07:00.120Z", eta_seconds: 0, eta_basis: none, devices_total: 200, devices_moved: 200, devices_remaining: 0, devices_waiting: 0, devices_lost: 0, devices_unmoved: 0, conns_remaining: 0, conns_cut: 0, current_devices_per_second: 0, hindrance: null, blockers: [], targets: [ { node_id: pop-2, state: open, assigned: 200, arrived: 200, devices_per_second: 50 } ], unmoved: [], reason: upgrade, actor: bootstrap, deadline_seconds: 300, devices_per_second: 50, redirect_to: [pop-2], on_deadline: cut } ], next_cursor: null }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -1740,21 +1740,55 @@ components:
         reason: { $ref: "#/components/schemas/ReasonText" }
     Drain:
       type: object
-      required: [drain_id, node_id, state, started_at, deadline_at, eta_seconds, devices_total, devices_moved, devices_remaining, conns_remaining, conns_cut, blockers, targets, reason, actor]
+      required: [drain_id, node_id, state, started_at, deadline_at, ended_at, eta_seconds, eta_basis, devices_total, devices_moved, devices_remaining, devices_waiting, devices_lost, devices_unmoved, conns_remaining, conns_cut, current_devices_per_second, hindrance, blockers, targets, unmoved, reason, actor]
       properties:
         drain_id: { type: [string, "null"], format: uuid }
         node_id: { type: string }
-        state: { type: string, enum: [none, handover, settling, forcing, drained, held, canceled] }
+        state: { type: string, enum: [none, handover, settling, forcing, drained, held, canceled], description: "`handover`: devices are still to be told. `settling`: all have been told, conns end in peace. `forcing`: the deadline is over and what is left is being closed. `held`: it is over and what is left stays. The last three end a drain: `drained`, `canceled`, and `held` until another order." }
         started_at: { type: [string, "null"], format: date-time }
         deadline_at: { type: [string, "null"], format: date-time }
+        ended_at: { type: [string, "null"], format: date-time }
         eta_seconds: { type: integer, minimum: 0 }
-        devices_total: { type: integer, minimum: 0 }
-        devices_moved: { type: integer, minimum: 0 }
+        eta_basis: { type: string, enum: [none, measured_rate, set_rate, oldest_conn, deadline], description: "What `eta_seconds` rests on: the rate of the last seconds, the pace before anybody has moved, the age of the oldest conn (it is taken to last as long again), or the deadline." }
+        devices_total: { type: integer, minimum: 0, description: "`devices_moved` + `devices_remaining` + `devices_lost`." }
+        devices_moved: { type: integer, minimum: 0, description: "Left after they were told, or known to be connected to another node." }
         devices_remaining: { type: integer, minimum: 0 }
+        devices_waiting: { type: integer, minimum: 0, description: "Of those that remain, the ones that have not been told yet." }
+        devices_lost: { type: integer, minimum: 0, description: "Went otherwise: cut at the deadline, gone silent, disconnected, or with the node's process." }
+        devices_unmoved: { type: integer, minimum: 0, description: "Were told more than a minute ago and are still here." }
         conns_remaining: { type: integer, minimum: 0 }
         conns_cut: { type: integer, minimum: 0 }
-        blockers: { type: array, items: { type: string } }
-        targets: { type: array, items: { type: string } }
+        current_devices_per_second: { type: number, minimum: 0, description: "The pace as things are: a node that registers devices slowly is sent fewer." }
+        hindrance: { type: [string, "null"], enum: [no_taker, takers_closed, takers_full, takers_busy, null], description: "Why devices are not told as fast as ordered." }
+        blockers:
+          type: array
+          maxItems: 20
+          description: The conns that have lasted longest.
+          items:
+            type: object
+            required: [conn_id, device_id, user, target, age_seconds, bytes_sent, bytes_received, idle_seconds]
+            properties:
+              conn_id: { type: string, format: uuid }
+              device_id: { type: string }
+              user: { type: [string, "null"] }
+              target: { type: string }
+              age_seconds: { type: integer, minimum: 0 }
+              bytes_sent: { type: integer, minimum: 0 }
+              bytes_received: { type: integer, minimum: 0 }
+              idle_seconds: { type: integer, minimum: 0 }
+        targets:
+          type: array
+          description: The nodes that take devices.
+          items:
+            type: object
+            required: [node_id, state, assigned, arrived, devices_per_second]
+            properties:
+              node_id: { type: string }
+              state: { type: string, enum: [open, busy, full, closed, lost] }
+              assigned: { type: integer, minimum: 0, description: Devices that were told to try it first. }
+              arrived: { type: integer, minimum: 0, description: Devices of this drain that are connected there. }
+              devices_per_second: { type: number, minimum: 0 }
+        unmoved: { type: array, maxItems: 20, items: { type: string }, description: Ids of devices that did not move. }
         reason: { type: string }
         actor: { type: [string, "null"] }
     DrainRecord:
@@ -1764,7 +1798,6 @@ components:
           required: [drain_id, ended_at, deadline_seconds, devices_per_second, redirect_to, on_deadline]
           properties:
             drain_id: { type: string }
-            ended_at: { type: [string, "null"], format: date-time }
             deadline_seconds: { type: integer, minimum: 0 }
             devices_per_second: { type: integer, minimum: 1 }
             redirect_to: { type: array, items: { type: string } }

@@ -22,6 +22,7 @@ package final class DevicePlane {
     private var transports: [ControlID: any ControlTransport] = [:]
     private var lastControl: UInt64 = 0
     var figures = DevicePlaneFigures()
+    private var registrationWaits = RecentWaits()
     /// Conns whose clients wait for their device.
     private var waitingConns: [ConnID: WaitingConn] = [:]
     var associations = AssociationBook()
@@ -284,6 +285,9 @@ package final class DevicePlane {
     package var nodeState: NodeState { fleet.nodeState }
     package var drainSnapshot: DrainSnapshot { fleet.drainSnapshot }
 
+    /// Whether another node is known to take devices.
+    package var hasTaker: Bool { fleet.hasTaker }
+
     /// What takes longer to find out; lists hold `count` at most.
     package func drainDetails(atMost count: Int) -> DrainDetails {
         fleet.drainDetails(atMost: count, at: moment)
@@ -455,14 +459,19 @@ package final class DevicePlane {
                 "remote_address": "\(session.remoteAddress)",
             ])
         let id = session.sessionID
+        let since = loop.now
         guard let observer else {
             fleet.sessionRecorded(id, at: moment)
             return
         }
         observer.sessionStarted(session) { [weak self] in
             guard let self else { return }
+            registrationWaits.note(loop.now - since, at: loop.now)
             fleet.sessionRecorded(id, at: moment)
             settle()
         }
     }
+
+    /// How long devices of the last seconds waited to be registered: all but one in a hundred less.
+    package func takeRegistrationWait() -> Duration { registrationWaits.take(at: loop.now) }
 }

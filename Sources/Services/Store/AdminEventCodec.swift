@@ -1,4 +1,5 @@
 internal import Domain
+internal import JSON
 
 /// The fields of operators' acts; see ``EventCodec``.
 extension EventCodec {
@@ -54,6 +55,8 @@ extension EventCodec {
         writer.put(drain.blockers)
         writer.put(drain.targets)
         writer.put(drain.updatedAt)
+        writer.put(drain.devicesLost)
+        writer.put(drain.details.text)
     }
 
     static func drain(_ reader: inout EventReader) throws(UnreadableEvent) -> DrainRecord {
@@ -67,5 +70,22 @@ extension EventCodec {
             devicesMoved: try reader.count(), devicesRemaining: try reader.count(),
             connsRemaining: try reader.count(), connsCut: try reader.count(), blockers: try reader.texts(),
             targets: try reader.texts(), updatedAt: try reader.time())
+    }
+
+    static func detailedDrain(_ reader: inout EventReader) throws(UnreadableEvent) -> DrainRecord {
+        var record = try drain(&reader)
+        record.devicesLost = try reader.count()
+        record.details = DrainRecord.details(try reader.text())
+        return record
+    }
+}
+
+extension DrainRecord {
+    /// What can't be read says nothing.
+    static func details(_ text: String) -> JSONValue {
+        guard let value = try? JSONValue(parsing: Array(text.utf8)), value.object != nil else {
+            return .object([])
+        }
+        return value
     }
 }

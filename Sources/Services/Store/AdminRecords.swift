@@ -1,4 +1,5 @@
 package import Domain
+package import JSON
 
 // What the admin API keeps in the database, and how it asks for it.
 
@@ -283,16 +284,23 @@ package struct DrainRecord: Sendable, Hashable {
     package var devicesRemaining: Int
     package var connsRemaining: Int
     package var connsCut: Int
+    /// Ended otherwise than by moving.
+    package var devicesLost: Int
+    /// Conns that hold it up, a bounded number of them.
     package var blockers: [String]
+    /// Nodes that devices were sent to.
     package var targets: [String]
+    /// The rest of what people are told about it, an object.
+    package var details: JSONValue
     package var updatedAt: WallTime
 
     package init(
         drainID: DrainID, state: String, version: Int64, startedAt: WallTime, deadlineAt: WallTime,
         endedAt: WallTime?, deadlineSeconds: Int, devicesPerSecond: Int, redirectTo: [String],
         onDeadline: String, reason: String, actor: String, etaSeconds: Int, devicesTotal: Int,
-        devicesMoved: Int, devicesRemaining: Int, connsRemaining: Int, connsCut: Int, blockers: [String],
-        targets: [String], updatedAt: WallTime
+        devicesMoved: Int, devicesRemaining: Int, connsRemaining: Int, connsCut: Int, devicesLost: Int = 0,
+        blockers: [String] = [], targets: [String] = [], details: JSONValue = .object([]),
+        updatedAt: WallTime
     ) {
         self.drainID = drainID
         self.state = state
@@ -312,8 +320,10 @@ package struct DrainRecord: Sendable, Hashable {
         self.devicesRemaining = devicesRemaining
         self.connsRemaining = connsRemaining
         self.connsCut = connsCut
+        self.devicesLost = devicesLost
         self.blockers = blockers
         self.targets = targets
+        self.details = details
         self.updatedAt = updatedAt
     }
 }
@@ -325,6 +335,20 @@ package struct DrainRow: Sendable, Hashable {
     package init(record: DrainRecord, nodeID: NodeID) {
         self.record = record
         self.nodeID = nodeID
+    }
+}
+
+/// Devices of a drain that are connected to one other node.
+package struct DrainArrivals: Sendable, Hashable {
+    package var nodeID: NodeID
+    package var devices: Int
+    /// Their sessions at the draining node that are still open.
+    package var openSessions: [SessionID]
+
+    package init(nodeID: NodeID, devices: Int, openSessions: [SessionID]) {
+        self.nodeID = nodeID
+        self.devices = devices
+        self.openSessions = openSessions
     }
 }
 

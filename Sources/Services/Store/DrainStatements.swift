@@ -1,4 +1,5 @@
 internal import Domain
+internal import JSON
 internal import Postgres
 
 /// The statements about `pop.drains`.
@@ -12,19 +13,20 @@ enum DrainStatements {
             INSERT INTO pop.drains AS d (node_id, drain_id, state, version, started_at, deadline_at, ended_at,
                 deadline_seconds, devices_per_second, redirect_to, on_deadline, reason, actor, eta_seconds,
                 devices_total, devices_moved, devices_remaining, conns_remaining, conns_cut, blockers, targets,
-                updated_at)
+                updated_at, devices_lost, details)
             SELECT $1, t.drain_id, t.state, t.version, t.started_at, t.deadline_at, t.ended_at,
                 t.deadline_seconds, t.devices_per_second, t.redirect_to::text[], t.on_deadline, t.reason,
                 t.actor, t.eta_seconds, t.devices_total, t.devices_moved, t.devices_remaining,
-                t.conns_remaining, t.conns_cut, t.blockers::text[], t.targets::text[], t.updated_at
+                t.conns_remaining, t.conns_cut, t.blockers::text[], t.targets::text[], t.updated_at,
+                t.devices_lost, t.details::json
             FROM unnest($2::uuid[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],
                 $7::timestamptz[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[],
                 $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[],
-                $19::bigint[], $20::text[], $21::text[], $22::timestamptz[])
+                $19::bigint[], $20::text[], $21::text[], $22::timestamptz[], $23::bigint[], $24::text[])
                 AS t(drain_id, state, version, started_at, deadline_at, ended_at, deadline_seconds,
                     devices_per_second, redirect_to, on_deadline, reason, actor, eta_seconds, devices_total,
                     devices_moved, devices_remaining, conns_remaining, conns_cut, blockers, targets,
-                    updated_at)
+                    updated_at, devices_lost, details)
             ON CONFLICT (drain_id) DO UPDATE SET state = excluded.state, version = excluded.version,
                 deadline_at = excluded.deadline_at, ended_at = excluded.ended_at,
                 deadline_seconds = excluded.deadline_seconds,
@@ -33,7 +35,8 @@ enum DrainStatements {
                 eta_seconds = excluded.eta_seconds, devices_total = excluded.devices_total,
                 devices_moved = excluded.devices_moved, devices_remaining = excluded.devices_remaining,
                 conns_remaining = excluded.conns_remaining, conns_cut = excluded.conns_cut,
-                blockers = excluded.blockers, targets = excluded.targets, updated_at = excluded.updated_at
+                blockers = excluded.blockers, targets = excluded.targets, updated_at = excluded.updated_at,
+                devices_lost = excluded.devices_lost, details = excluded.details
             WHERE d.updated_at <= excluded.updated_at
             """,
             [
@@ -50,6 +53,7 @@ enum DrainStatements {
                 .integers(drains.map { Int64($0.connsRemaining) }),
                 .integers(drains.map { Int64($0.connsCut) }), .textArrays(drains.map(\.blockers)),
                 .textArrays(drains.map(\.targets)), .times(drains.map(\.updatedAt)),
+                .integers(drains.map { Int64($0.devicesLost) }), .texts(drains.map(\.details.text)),
             ])
     }
 
@@ -70,7 +74,8 @@ enum DrainStatements {
             SELECT drain_id, node_id, state, version, started_at, deadline_at, ended_at, deadline_seconds,
                 devices_per_second::bigint AS devices_per_second, redirect_to, on_deadline, reason, actor,
                 eta_seconds, devices_total, devices_moved, devices_remaining, conns_remaining, conns_cut,
-                blockers, targets, updated_at, started_at::text AS cursor_key
+                blockers, targets, updated_at, devices_lost, details::text AS details,
+                started_at::text AS cursor_key
             FROM pop.drains \(conditions.sql) ORDER BY started_at DESC, drain_id DESC LIMIT \(limit)
             """, conditions.parameters)
     }
@@ -98,8 +103,37 @@ enum DrainStatements {
                 devicesMoved: try row.integer("devices_moved"),
                 devicesRemaining: try row.integer("devices_remaining"),
                 connsRemaining: try row.integer("conns_remaining"),
-                connsCut: try row.integer("conns_cut"), blockers: try row.strings("blockers"),
-                targets: try row.strings("targets"), updatedAt: try row.time("updated_at")),
+                connsCut: try row.integer("conns_cut"), devicesLost: try row.integer("devices_lost"),
+                blockers: try row.strings("blockers"),
+                targets: try row.strings("targets"),
+                details: DrainRecord.details(try row.string("details")), updatedAt: try row.time("updated_at")
+            ),
             nodeID: try row.value("node_id", NodeID.init))
+    }
+
+    // MARK: Arrivals
+
+    /// Devices that are connected elsewhere since, and had a session here then.
+    static func arrivals(of node: NodeID, since: WallTime) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT d.node_id, count(*)::bigint AS devices,
+                coalesce(array_agg(s.session_id::text) FILTER (WHERE s.ended_at IS NULL), '{}') AS open_sessions
+            FROM pop.devices d
+            CROSS JOIN LATERAL (
+                SELECT s.session_id, s.ended_at FROM pop.device_sessions s
+                WHERE s.device_id = d.device_id AND s.node_id = $1 AND s.started_at <= $2::timestamptz
+                    AND (s.ended_at IS NULL OR s.ended_at >= $2::timestamptz)
+                ORDER BY s.started_at DESC LIMIT 1) s
+            WHERE d.status = 'online' AND d.node_id <> $1
+                AND coalesce(d.connected_at, '-infinity') >= $2::timestamptz
+            GROUP BY d.node_id
+            """, [.text(node.description), .time(since)])
+    }
+
+    static func decodeArrivals(_ row: PostgresRow) throws(PostgresError) -> DrainArrivals {
+        DrainArrivals(
+            nodeID: try row.value("node_id", NodeID.init), devices: try row.integer("devices"),
+            openSessions: try row.strings("open_sessions").compactMap { SessionID($0) })
     }
 }

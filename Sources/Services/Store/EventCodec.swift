@@ -15,10 +15,12 @@ enum EventCodec {
         case nodeSample = 7
         case audited = 8
         case adminTokensUsed = 9
+        /// Of earlier versions.
         case drainChanged = 10
+        case drainTold = 11
     }
 
-    /// Nil for what is not kept: the node's state, which its lease carries.
+    /// Nil for what is not kept: the node's state, which its lease carries, and how it does at the moment.
     static func encode(_ event: StoreEvent) -> [UInt8]? {
         var writer = EventWriter()
         func kind(_ kind: Kind) { writer.put(UInt64(kind.rawValue)) }
@@ -60,9 +62,9 @@ enum EventCodec {
                 writer.put(use.at)
             }
         case .drainChanged(let drain):
-            kind(.drainChanged)
+            kind(.drainTold)
             put(drain, &writer)
-        case .nodeState:
+        case .nodeState, .nodeVitals:
             return nil
         }
         return writer.bytes
@@ -93,6 +95,7 @@ enum EventCodec {
             case .audited: .audited(try audit(&reader))
             case .adminTokensUsed: .adminTokensUsed(try uses(&reader))
             case .drainChanged: .drainChanged(try drain(&reader))
+            case .drainTold: .drainChanged(try detailedDrain(&reader))
             }
         guard reader.isAtEnd else { throw .outOfRange }
         return event

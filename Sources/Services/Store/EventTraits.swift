@@ -8,7 +8,7 @@ extension StoreEvent {
     /// that a session or a drain began, changed or ended always stays.
     var rank: OutboxEntry.Rank {
         switch self {
-        case .loadReport, .nodeSample, .adminTokensUsed: .sample
+        case .loadReport, .nodeSample, .nodeVitals, .adminTokensUsed: .sample
         case .connEnded: .record
         case .audited(let record): record.actor.isEmpty ? .strayLine : .line
         case .sessionStarted, .sessionUpdated, .sessionEnded, .deviceState, .nodeState, .drainChanged: .kept
@@ -21,8 +21,8 @@ extension StoreEvent {
         case .deviceState(let state): .state(state.sessionID)
         case .sessionUpdated(let update): .counters(update.sessionID)
         case .drainChanged(let drain): .drain(drain.drainID)
-        case .sessionStarted, .sessionEnded, .loadReport, .connEnded, .nodeState, .nodeSample, .audited,
-            .adminTokensUsed:
+        case .sessionStarted, .sessionEnded, .loadReport, .connEnded, .nodeState, .nodeSample, .nodeVitals,
+            .audited, .adminTokensUsed:
             nil
         }
     }
@@ -51,6 +51,7 @@ extension StoreEvent {
         case .connEnded(let conn): "conn_ended \(conn.connID)"
         case .nodeState: "node_state"
         case .nodeSample: "node_sample"
+        case .nodeVitals: "node_vitals"
         case .audited(let record): "audited \(record.auditID)"
         case .adminTokensUsed: "admin_tokens_used"
         case .drainChanged(let drain): "drain_changed \(drain.drainID)"

@@ -147,7 +147,7 @@ enum NodeReads {
     private static let select = """
         SELECT node_id, pop.node_state(state, last_seen_at) AS state, location, advertise_host, wss_port,
             quic_port, version, started_at, last_seen_at, devices_online, conns_active, bytes_sent,
-            bytes_received, cpu_utilization, memory_used_bytes, max_devices
+            bytes_received, cpu_utilization, memory_used_bytes, max_devices, registration_ms, lag_ms
         FROM pop.nodes
         """
 
@@ -174,7 +174,9 @@ enum NodeReads {
                     bytesReceived: try row.integer("bytes_received"),
                     cpuUtilization: try row.double("cpu_utilization"),
                     memoryUsedBytes: try row.integer("memory_used_bytes"),
-                    maximumDevices: try row.integer("max_devices")))
+                    maximumDevices: try row.integer("max_devices"),
+                    registrationMilliseconds: try row.double("registration_ms"),
+                    lagMilliseconds: try row.double("lag_ms")))
         }
         return nodes
     }

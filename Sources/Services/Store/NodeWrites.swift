@@ -13,7 +13,7 @@ enum NodeWrites {
                 "SELECT pop.close_lost_sessions(ARRAY[$1::text], $2::uuid, 2147483647)",
                 [node.nodeID, .uuid(node.incarnation)]),
             PostgresStatement("DELETE FROM pop.session_takeovers WHERE node_id = $1", [node.nodeID]),
-            cancelDrains(node, before: record.startedAt),
+            cancelDrains(node, before: record.startedAt, except: record.keptDrain),
             PostgresStatement(
                 """
                 INSERT INTO pop.nodes AS n (node_id, incarnation, state, location, advertise_host, wss_port,
@@ -40,20 +40,23 @@ enum NodeWrites {
         ]
     }
 
-    /// A drain ends with its node's life: what comes back is active.
-    private static func cancelDrains(_ life: NodeLife, before start: WallTime) -> PostgresStatement {
+    /// A drain that this life does not know of ended with the life that did.
+    private static func cancelDrains(
+        _ life: NodeLife, before start: WallTime, except kept: DrainID?
+    ) -> PostgresStatement {
         PostgresStatement(
             """
             UPDATE pop.drains SET state = 'canceled', ended_at = now(), updated_at = now()
             WHERE node_id = $1 AND ended_at IS NULL AND started_at < $2::timestamptz
-            """, [life.nodeID, .time(start)])
+                AND drain_id IS DISTINCT FROM $3::uuid
+            """, [life.nodeID, .time(start), .uuid(kept)])
     }
 
     /// Closes what a life that is over left open: said with what that life had still to write, so that none of
     /// its sessions is ever seen open.
     ///
-    /// - Parameter start: when the present life began.
-    static func close(_ life: NodeLife, before start: WallTime) -> [PostgresStatement] {
+    /// - Parameter record: of the present life.
+    static func close(_ life: NodeLife, before record: NodeRecord) -> [PostgresStatement] {
         let sessions = PostgresStatement(
             """
             WITH lost AS (
@@ -66,7 +69,7 @@ enum NodeWrites {
                 last_seen_at = greatest(d.last_seen_at, lost.ended_at)
             FROM lost WHERE d.session_id = lost.session_id AND d.status <> 'offline'
             """, [life.nodeID, .uuid(life.incarnation)])
-        return [sessions, cancelDrains(life, before: start)]
+        return [sessions, cancelDrains(life, before: record.startedAt, except: record.keptDrain)]
     }
 
     /// Partitions are made for so many days to come: a node that is cut off from the clock of its operators
@@ -131,6 +134,20 @@ enum NodeWrites {
         PostgresStatement(
             "DELETE FROM pop.session_takeovers WHERE node_id = $1 AND session_id = ANY ($2::uuid[])",
             [node.nodeID, .uuids(sessions)])
+    }
+
+    /// How much it has taken on.
+    static func tell(_ vitals: NodeVitals, _ node: NodeLife) -> PostgresStatement {
+        PostgresStatement(
+            """
+            UPDATE pop.nodes SET devices_online = $3, conns_active = $4, registration_ms = $5, lag_ms = $6
+            WHERE node_id = $1 AND incarnation = $2::uuid
+            """,
+            [
+                node.nodeID, .uuid(node.incarnation), .integer(vitals.devicesOnline),
+                .integer(vitals.connsActive), .double(vitals.registrationMilliseconds),
+                .double(vitals.lagMilliseconds),
+            ])
     }
 
     static let makePartitions = PostgresStatement("SELECT pop.make_partitions(\(daysAhead))")

@@ -14,6 +14,8 @@ package enum StoreEvent: Sendable, Hashable {
     case connEnded(ConnRecord)
     case nodeState(NodeState)
     case nodeSample(NodeSample)
+    /// Told again and again, and kept by nobody: the newest word is the node's row.
+    case nodeVitals(NodeVitals)
     case audited(AuditRecord)
     case adminTokensUsed([AdminTokenUse])
     /// A drain began, was changed, went on or ended.
@@ -298,6 +300,25 @@ package struct NodeSample: Sendable, Hashable {
     }
 }
 
+/// How much a node has taken on, for those that would send it more.
+package struct NodeVitals: Sendable, Hashable {
+    package var devicesOnline: UInt64
+    package var connsActive: UInt64
+    /// How long devices that came in the last seconds waited for their answer: all but one in a hundred less.
+    package var registrationMilliseconds: Double
+    /// How late the control loop was at worst in the last seconds.
+    package var lagMilliseconds: Double
+
+    package init(
+        devicesOnline: UInt64, connsActive: UInt64, registrationMilliseconds: Double, lagMilliseconds: Double
+    ) {
+        self.devicesOnline = devicesOnline
+        self.connsActive = connsActive
+        self.registrationMilliseconds = registrationMilliseconds
+        self.lagMilliseconds = lagMilliseconds
+    }
+}
+
 /// What a node says of itself when it starts.
 package struct NodeRecord: Sendable, Hashable {
     package var nodeID: NodeID
@@ -308,10 +329,12 @@ package struct NodeRecord: Sendable, Hashable {
     package var version: String
     package var startedAt: WallTime
     package var maximumDevices: Int
+    /// The drain of an earlier life that stays in force.
+    package var keptDrain: DrainID?
 
     package init(
         nodeID: NodeID, location: String, advertiseHost: String?, wssPort: UInt16, quicPort: UInt16,
-        version: String, startedAt: WallTime, maximumDevices: Int = 0
+        version: String, startedAt: WallTime, maximumDevices: Int = 0, keptDrain: DrainID? = nil
     ) {
         self.nodeID = nodeID
         self.location = location
@@ -321,5 +344,6 @@ package struct NodeRecord: Sendable, Hashable {
         self.version = version
         self.startedAt = startedAt
         self.maximumDevices = maximumDevices
+        self.keptDrain = keptDrain
     }
 }

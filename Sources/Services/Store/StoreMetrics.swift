@@ -12,6 +12,7 @@ package enum StoreEventKind: String, Sendable, Hashable, CaseIterable {
     case connEnded = "conn_ended"
     case nodeState = "node_state"
     case nodeSample = "node_sample"
+    case nodeVitals = "node_vitals"
     case audited
     case adminTokensUsed = "admin_tokens_used"
     case drainChanged = "drain_changed"
@@ -28,6 +29,7 @@ extension StoreEvent {
         case .connEnded: .connEnded
         case .nodeState: .nodeState
         case .nodeSample: .nodeSample
+        case .nodeVitals: .nodeVitals
         case .audited: .audited
         case .adminTokensUsed: .adminTokensUsed
         case .drainChanged: .drainChanged
@@ -58,6 +60,7 @@ package enum StoreQueryKind: String, Sendable, Hashable, CaseIterable {
     case deleteAdminToken = "delete_admin_token"
     case audit
     case drains
+    case drainArrivals = "drain_arrivals"
     case claimKey = "claim_key"
     case settleKey = "settle_key"
     case releaseKey = "release_key"
@@ -93,6 +96,7 @@ extension StoreQuery {
         case .deleteAdminToken: .deleteAdminToken
         case .audit: .audit
         case .drains: .drains
+        case .drainArrivals: .drainArrivals
         case .claimKey: .claimKey
         case .settleKey: .settleKey
         case .releaseKey: .releaseKey

@@ -34,6 +34,8 @@ package enum StoreQuery: Sendable, Hashable {
     case deleteAdminToken(TokenID)
     case audit(AuditListQuery)
     case drains(DrainListQuery)
+    /// Where the devices are by now that this node had at that time.
+    case drainArrivals(of: NodeID, since: WallTime)
     case claimKey(KeyClaim)
     /// Keeps the answer of the attempt that claimed the key.
     case settleKey(KeyClaim, KeyedAnswer)
@@ -79,6 +81,7 @@ package enum StoreAnswer: Sendable, Hashable {
     case adminTokenBook(AdminTokenBook)
     case audit(ListPage<AuditRow>)
     case drains(ListPage<DrainRow>)
+    case drainArrivals([DrainArrivals])
     case keyState(KeyState)
     case nodeAsked(NodeOutcome)
     /// Of those that were not on record as they should be.
@@ -367,12 +370,17 @@ package struct NodeRow: Sendable, Hashable {
     package var memoryUsedBytes: UInt64
     /// The most devices it takes; 0 where it has not said so.
     package var maximumDevices: UInt64
+    /// How long its new devices wait for their answer; 0 where it has not said so.
+    package var registrationMilliseconds: Double
+    /// How late its control loop is.
+    package var lagMilliseconds: Double
 
     package init(
         nodeID: NodeID, state: NodeState, location: String, advertiseHost: String?, wssPort: UInt16,
         quicPort: UInt16, version: String, startedAt: WallTime, lastSeenAt: WallTime,
         devicesOnline: UInt64, connsActive: UInt64, bytesSent: UInt64, bytesReceived: UInt64,
-        cpuUtilization: Double, memoryUsedBytes: UInt64, maximumDevices: UInt64 = 0
+        cpuUtilization: Double, memoryUsedBytes: UInt64, maximumDevices: UInt64 = 0,
+        registrationMilliseconds: Double = 0, lagMilliseconds: Double = 0
     ) {
         self.nodeID = nodeID
         self.state = state
@@ -390,6 +398,8 @@ package struct NodeRow: Sendable, Hashable {
         self.cpuUtilization = cpuUtilization
         self.memoryUsedBytes = memoryUsedBytes
         self.maximumDevices = maximumDevices
+        self.registrationMilliseconds = registrationMilliseconds
+        self.lagMilliseconds = lagMilliseconds
     }
 
     /// Where its devices connect; nil where it has no advertised host.

@@ -153,6 +153,7 @@ final class StoreReader {
         case .deleteAdminToken(let token): [AdminTokenStatements.delete(token)]
         case .audit(let list): [try AuditStatements.list(list)]
         case .drains(let list): [try DrainStatements.list(list)]
+        case .drainArrivals(let node, let since): [DrainStatements.arrivals(of: node, since: since)]
         case .claimKey(let claim): IdempotencyStatements.claim(claim)
         case .settleKey(let claim, let answer): [IdempotencyStatements.settle(claim, answer)]
         case .releaseKey(let claim): [IdempotencyStatements.release(claim)]
@@ -206,6 +207,7 @@ final class StoreReader {
         case .adminTokenBook: .adminTokenBook(try AdminTokenStatements.decodeBook(last))
         case .audit(let list): .audit(try AuditStatements.page(list, last))
         case .drains(let list): .drains(try DrainStatements.page(list, last))
+        case .drainArrivals: .drainArrivals(try last.rows.map(DrainStatements.decodeArrivals))
         case .claimKey(let claim): .keyState(try IdempotencyStatements.state(claim, last))
         case .tellEvents: .changed(true)
         case .events: .events(try last.rows.map(NodeEventStatements.decode))

@@ -152,6 +152,11 @@ final class StoreWriter {
             if phase == .writing { renewLease() }
             return
         }
+        if case .nodeVitals(let vitals) = event {
+            // Old by the time that a database which is away has come back.
+            if phase == .writing, link.isReady { link.submit([NodeWrites.tell(vitals, life)]) { _ in } }
+            return
+        }
         let droppedBefore = backlog.droppedCount
         backlog.append(event, now: loop.now)
         if backlog.droppedCount > droppedBefore {
@@ -333,7 +338,7 @@ final class StoreWriter {
     private func write(_ batch: WriteBatch) {
         var statements = batch.statements(lease.clock, isOfThisLife: batch.life == life)
         if batch.life != life {
-            statements += NodeWrites.close(batch.life, before: configuration.node.startedAt)
+            statements += NodeWrites.close(batch.life, before: configuration.node)
         }
         let started = loop.now
         writingSince = started

@@ -58,8 +58,8 @@ struct WriteBatch {
             case .audited(let record): audits.append(record)
             case .adminTokensUsed(let used): uses += used
             case .drainChanged(let drain): drains.append(drain)
-            // The lease carries the state.
-            case .nodeState: break
+            // Neither waits to be written: the lease carries the state.
+            case .nodeState, .nodeVitals: break
             }
         }
         var statements: [PostgresStatement] = []

@@ -25,7 +25,9 @@ final class FakeBackend: AdminBackend {
     var conns: [ConnSnapshot] = []
     var sightings: [DeviceID: WallTime] = [:]
     var drain = DrainSnapshot(state: .none)
+    var details = DrainDetails(estimate: DrainEstimate(time: .zero, basis: .none))
     var drainRequests: [DrainRequest] = []
+    func drainDetails(atMost count: Int) -> DrainDetails { details }
     var closed: [ConnID] = []
     var disconnected: [DeviceID] = []
     var checks = [ReadinessCheck(name: "state", isPassing: true, isRequired: true, detail: "active")]
@@ -96,6 +98,9 @@ final class FakeBackend: AdminBackend {
         drain.devicesTotal = 120
         drain.devicesRemaining = 101
         drain.reason = request.reason
+        details.estimate = DrainEstimate(
+            time: .seconds(Double(drain.devicesRemaining) / Double(request.devicesPerSecond)), basis: .setRate
+        )
     }
 
     func cancelDrain(staysCordoned: Bool) {

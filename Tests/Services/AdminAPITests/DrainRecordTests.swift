@@ -81,7 +81,7 @@ struct DrainRecordTests {
         #expect(answer.items.map { $0["devices_remaining"] } == [1, 101])
         #expect(answer.items.map { $0["node_id"] } == ["pop-1", "pop-2"])
         #expect(answer.items[1]["ended_at"] == "2026-01-31T09:05:00.120Z")
-        #expect(answer.items[0].object?.count == 20)
+        #expect(answer.items[0].object?.count == 27)
         #expect(try bench.get("/v1/drains?state=none&cursor=x").faults == ["state", "cursor"])
     }
 
@@ -122,5 +122,48 @@ struct DrainRecordTests {
         bench.backend.nodes = nil
         #expect(try preview().status == 503)
         #expect(try bench.send(.post, "/v1/nodes/self/drain/preview", token: "read-token").status == 403)
+    }
+
+    @Test func theStatusTellsWhatHoldsItUpAndWhereDevicesGo() throws {
+        _ = try drain()
+        bench.backend.drain.hindrance = .takersBusy
+        bench.backend.drain.devicesPerSecond = 12.345
+        bench.backend.drain.devicesLost = 3
+        bench.backend.details = DrainDetails(
+            estimate: DrainEstimate(time: .milliseconds(2_001), basis: .oldestConn),
+            blockers: [
+                liveConn(7, opened: SystemClock.wall.microseconds - 61_000_000 - someTime.microseconds)
+            ],
+            targets: [
+                DrainTarget(
+                    nodeID: someNode("pop-2"), state: .busy, assigned: 19, arrived: 18, devicesPerSecond: 2.5)
+            ],
+            unmovedTotal: 2, unmoved: [try #require(DeviceID("dev-9"))])
+        bench.backend.drain.state = .settling
+        bench.api.drains.changed(bench.backend.drain)
+        let status = try bench.get("/v1/nodes/self/drain").json
+        #expect(status["eta_seconds"] == 3 && status["eta_basis"] == "oldest_conn")
+        #expect(status["hindrance"] == "takers_busy" && status["devices_lost"] == 3)
+        #expect(status["current_devices_per_second"]?.number == 12.35)
+        #expect(status["devices_unmoved"] == 2 && status["unmoved"] == ["dev-9"])
+        let target = try #require(status["targets"]?.array?.first)
+        #expect(target["node_id"] == "pop-2" && target["state"] == "busy")
+        #expect(target["assigned"] == 19 && target["arrived"] == 18)
+        let blocker = try #require(status["blockers"]?.array?.first)
+        #expect(try #require(blocker["age_seconds"]?.integer) >= 61)
+        #expect(blocker["device_id"] != nil && blocker["user"] != nil && blocker["idle_seconds"] != nil)
+        let kept = try #require(records.last)
+        #expect(kept.targets == ["pop-2"] && kept.blockers.count == 1 && kept.devicesLost == 3)
+        #expect(kept.details["hindrance"] == "takers_busy")
+    }
+
+    @Test func aStopOfTheNodeLeavesADrainUnderWayAlone() throws {
+        bench.api.drains.nodeStops(DrainRequest(deadline: .seconds(5), reason: "stop"))
+        #expect(records.last?.actor == "node" && records.last?.deadlineSeconds == 5)
+        bench.backend.state = .active
+        _ = try drain(#"{"reason":"upgrade"}"#)
+        let count = records.count
+        bench.api.drains.nodeStops(DrainRequest(deadline: .seconds(5), reason: "stop"))
+        #expect(records.count == count && records.last?.reason == "upgrade")
     }
 }

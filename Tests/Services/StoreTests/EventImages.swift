@@ -3,6 +3,8 @@ struct EventImages: Sendable {
     let hexadecimal: String
     /// A part of the event's description.
     let holds: String
+    /// Kinds of earlier versions are read, and written as later ones.
+    var isStillWritten = true
 
     static let all: [EventImages] = [
         EventImages(
@@ -50,6 +52,12 @@ struct EventImages: Sendable {
             hexadecimal:
                 "0a000000000000000100000000000000020868616e646f766572068089d389e5c5b2068089d389e5c5b20600d8"
                 + "046401026e3203637574077570677261646503616e6e080a0c0e1012010162008089d389e5c5b206",
-            holds: "handover"),
+            holds: "handover", isStillWritten: false),
+        EventImages(
+            hexadecimal:
+                "0b000000000000000100000000000000020868616e646f766572068089d389e5c5b2068089d389e5c5b20600d8"
+                + "046401026e3203637574077570677261646503616e6e080a0c0e1012010162008089d389e5c5b20604"
+                + "077b2261223a317d",
+            holds: "JSONMember"),
     ]
 }
