@@ -11,6 +11,8 @@ struct APIProblem: Sendable {
     private let requestID: String?
     /// What the call has made.
     private let location: String?
+    /// Conns that were closed at the nodes that did answer.
+    private let closedElsewhere: Int64?
     /// When to come again, in seconds.
     let retryAfter: Int64?
 
@@ -23,6 +25,7 @@ struct APIProblem: Sendable {
         }
         requestID = document["request_id"]?.string ?? head.fields["x-request-id"]
         location = head.fields["location"]
+        closedElsewhere = document["closed"]?.integer
         retryAfter = head.fields["retry-after"].flatMap { Int64($0) }
     }
 
@@ -45,6 +48,9 @@ struct APIProblem: Sendable {
         case 401: "give an admin token that is valid: POP_TOKEN, --token-file or --token"
         case 403: "the token is valid, but its scope does not allow this"
         case 429: "too many calls" + (again.map { ": \($0)" } ?? "")
+        case 504 where code == "node_timeout":
+            "look what has become of it"
+                + (closedElsewhere.map { "; the other nodes closed \($0)" } ?? "")
         case 409 where code == "secret_shown_once":
             "the answer with the secret was lost on its way"
                 + (location.map { "; what it is of: \($0)" } ?? "; make another")

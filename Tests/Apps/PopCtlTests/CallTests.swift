@@ -110,6 +110,21 @@ struct CallTests {
         #expect(odd.run(["nodes", "list"]).code == 1)
     }
 
+    @Test func aNodeThatDoesNotAnswerLeavesTheRestToBeSaid() throws {
+        let server = try StandIn { _ in
+            Canned(
+                status: 504,
+                json: [
+                    "code": "node_timeout", "detail": "No answer in time from b.", "closed": 3,
+                    "nodes": ["b"],
+                ], fields: ["Content-Type": "application/problem+json"])
+        }
+        let run = server.run(["conns", "close", "--user", "alice"])
+        #expect(run.code == 1)
+        #expect(run.errors.contains("node_timeout: No answer in time from b. (504)"))
+        #expect(run.errors.contains("the other nodes closed 3"))
+    }
+
     @Test(arguments: [
         (401, "POP_TOKEN"), (403, "scope"), (429, "try again in 7 s"), (503, "try again in 7 s"),
     ])
