@@ -12,6 +12,53 @@ import Testing
         }
     }
 
+    /// What of an answer does not depend on the moment at which it is asked.
+    private static let lasting = [
+        "node_id", "state", "device_id", "status", "enabled", "session_id", "location", "conn_id", "target",
+        "drain_id", "reason", "actor", "token_id", "name", "audit_id", "path", "code", "end_reason",
+    ]
+
+    @Test func everyCallHasTheSameAnswerFromEachNode() throws {
+        let cluster = try Cluster()
+        let b = cluster.nodes[1]
+        try b.startDevice("d1", arguments: ["--location", "eu"])
+        let echo = try TestServer.echo()
+        let client = try b.connect(to: echo.port)
+        try client.write("x")
+        _ = try client.read(exactly: 1)
+        let conn = try #require(try b.conns().first?["conn_id"] as? String)
+        #expect(try b.call("POST", "/v1/tokens", ["name": "t", "scope": "read"]).status == 201)
+        let calls: [(method: String, path: String, status: Int)] = [
+            ("GET", "/v1/nodes", 200), ("GET", "/v1/nodes/b", 200), ("GET", "/v1/nodes/nobody", 404),
+            ("GET", "/v1/nodes/b/drain", 200), ("GET", "/v1/nodes/nobody/drain", 404),
+            ("DELETE", "/v1/nodes/b/drain?eligibility=never", 422), ("GET", "/v1/drains", 200),
+            ("GET", "/v1/devices", 200), ("GET", "/v1/devices?node_id=b", 200),
+            ("GET", "/v1/devices/d1", 200),
+            ("GET", "/v1/devices/nobody", 404), ("POST", "/v1/devices/nobody/disconnect", 404),
+            ("GET", "/v1/devices/d1/sessions", 200), ("GET", "/v1/sessions?open=true", 200),
+            ("GET", "/v1/conns", 200), ("GET", "/v1/conns?node_id=b", 200),
+            ("GET", "/v1/conns?node_id=a", 200),
+            ("GET", "/v1/conns/\(conn)", 200), ("DELETE", "/v1/conns/\(UUID().uuidString)", 404),
+            ("GET", "/v1/tokens", 200), ("PATCH", "/v1/devices/d1", 422),
+        ]
+        for call in calls {
+            let body: [String: Any]? = call.method == "PATCH" ? [:] : nil
+            try b.wait("\(call.method) \(call.path) has one answer") {
+                let answers = try cluster.nodes.map { try $0.call(call.method, call.path, body) }
+                return answers.allSatisfy { $0.status == call.status }
+                    && Set(answers.map(Self.lastingText)).count == 1
+            }
+        }
+        withExtendedLifetime(client) {}
+    }
+
+    private static func lastingText(_ answer: Fixture.Answer) -> String {
+        let objects = answer.object["items"] == nil ? [answer.object] : answer.items
+        return objects.map { object in
+            lasting.map { "\($0)=\(object[$0] ?? "")" }.joined(separator: " ")
+        }.joined(separator: "\n") + (answer.etag ?? "")
+    }
+
     @Test func connsOfANodeAreSeenAndClosedFromEveryOther() throws {
         let cluster = try Cluster()
         let (a, b, c) = (cluster.nodes[0], cluster.nodes[1], cluster.nodes[2])
