@@ -123,6 +123,7 @@ let package = Package(
         core("HTTP1", uses: ["Domain"]),
         core("WebSocket", uses: ["Domain"]),
         core("SOCKS5", uses: ["Domain"]),
+        core("HTTPConnect", uses: ["Domain", "HTTP1"]),
         core("DeviceProtocol", uses: ["Domain"]),
         core("Fleet", uses: ["Domain", "DeviceProtocol"]),
         core("Membership", uses: ["Domain"]),
@@ -160,7 +161,10 @@ let package = Package(
             packages: [logging]),
         service(
             "Ingress",
-            uses: ["Domain", "EventLoop", "Observability", "SOCKS5", "Fleet", "DataPlane", "DevicePlane"],
+            uses: [
+                "Domain", "EventLoop", "Observability", "SOCKS5", "HTTP1", "HTTPConnect", "Fleet", "JSON",
+                "DataPlane", "DevicePlane",
+            ],
             packages: [logging]),
         service(
             "DeviceAgent",
@@ -241,6 +245,7 @@ let package = Package(
         tests("Core", "HTTP1Tests", uses: ["Domain", "HTTP1"]),
         tests("Core", "WebSocketTests", uses: ["Domain", "WebSocket", "TestKit"]),
         tests("Core", "SOCKS5Tests", uses: ["Domain", "SOCKS5", "TestKit"]),
+        tests("Core", "HTTPConnectTests", uses: ["Domain", "HTTP1", "HTTPConnect", "TestKit"]),
         tests("Core", "DeviceProtocolTests", uses: ["Domain", "DeviceProtocol"]),
         tests("Core", "FleetTests", uses: ["Domain", "DeviceProtocol", "Fleet", "TestKit"]),
         tests("Core", "MembershipTests", uses: ["Domain", "Membership", "TestKit"]),

@@ -35,6 +35,8 @@ struct Conn {
     var bytesSent: UInt64 = 0
     var bytesReceived: UInt64 = 0
     var lastActiveAt: Instant
+    /// When its present device was asked.
+    var askedAt: Instant
     var wasOpen = false
     /// Datagrams of a UDP association: told opened and ended by messages, since it has no stream.
     var isFlow = false
@@ -46,36 +48,5 @@ struct Conn {
             target: request.target, resolvedAddress: resolvedAddress, state: wasOpen ? .open : .opening,
             openedAt: openedAt, bytesSent: bytesSent, bytesReceived: bytesReceived,
             lastActiveAt: lastActiveAt)
-    }
-}
-
-/// The rank of a session among those that take conns; the lowest is picked.
-struct SelectionRank: Comparable, Hashable {
-    let primary: UInt64
-    let lastPick: UInt64
-
-    init(_ session: DeviceSession, strategy: SelectionStrategy) {
-        lastPick = session.lastPick
-        let conns = UInt64(session.conns.count)
-        switch strategy {
-        case .roundRobin:
-            primary = 0
-        case .leastConns:
-            primary = conns
-        case .latency:
-            // Whole milliseconds, so that noise doesn't outrank the turn; a device not yet measured comes last.
-            let milliseconds = session.roundTripMilliseconds ?? .infinity
-            primary = milliseconds < 1e9 ? UInt64(max(0, milliseconds)) : .max
-        case .weighted:
-            // A device without a limit weighs as one of 1,000 conns; a busy processor takes weight away.
-            let capacity = Double(session.registration.capacity == 0 ? 1_000 : session.registration.capacity)
-            let busy = session.load.map { $0.cpuUtilization.isFinite ? $0.cpuUtilization : 1 } ?? 0
-            let weight = max(1, capacity * (1 - 0.9 * min(1, max(0, busy))))
-            primary = UInt64(Double(conns + 1) * 1_000_000 / weight)
-        }
-    }
-
-    static func < (lhs: SelectionRank, rhs: SelectionRank) -> Bool {
-        (lhs.primary, lhs.lastPick) < (rhs.primary, rhs.lastPick)
     }
 }

@@ -54,6 +54,8 @@ struct DeviceSession {
     var lastSeenAt: WallTime
     var lastHeartbeatAt: WallTime?
     var roundTripMilliseconds: Double?
+    /// From the order to open a target to the device's stream.
+    var openTime = LatencyAverage()
     var load: LoadReport?
 
     /// `Drain` was sent: a new session of the device does not end this one.

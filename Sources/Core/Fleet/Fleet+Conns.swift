@@ -12,7 +12,8 @@ extension Fleet {
     package mutating func open(
         _ request: ConnRequest, at moment: Moment, using random: inout some RandomNumberGenerator
     ) -> Placement? {
-        guard nodeState == .active, !isStopping, let picked = candidates.first?.id,
+        guard nodeState == .active, !isStopping,
+            let picked = pick(request.wish, at: moment.now, using: &random),
             let session = sessions[picked], let data = session.data
         else {
             totals.connsWithoutDevice.note(selectionFailure)
@@ -22,8 +23,10 @@ extension Fleet {
         let conn = Conn(
             id: ConnID(of: configuration.nodeID, using: &random), request: request, openedAt: moment.wall,
             deadline: moment.now + request.connectTimeout, deviceID: session.deviceID, session: picked,
-            connection: data.connection, asked: [picked], lastActiveAt: moment.now)
+            connection: data.connection, asked: [picked], lastActiveAt: moment.now,
+            askedAt: moment.now)
         conns[conn.id] = conn
+        note(conn)
         openDeadlines.set(conn.id, conn.deadline)
         attach(conn.id, to: picked)
         sendOpen(conn.id, at: moment)
@@ -41,6 +44,7 @@ extension Fleet {
 
     private mutating func sendOpen(_ id: ConnID, at moment: Moment) {
         guard let conn = conns[id], let control = sessions[conn.session]?.controlID else { return }
+        conns[id]?.askedAt = moment.now
         let left = max(.milliseconds(1), conn.deadline - moment.now)
         let body = Command.Body.openTCP(
             target: conn.request.target.description,
@@ -65,7 +69,8 @@ extension Fleet {
     /// Sends a conn that its device has no room for to another one.
     private mutating func retry(_ conn: Conn) -> Bool {
         guard conn.asked.count < FleetLimits.openAttempts, nodeState == .active, !isStopping,
-            let next = pick(except: conn.asked), let session = sessions[next], let data = session.data
+            let next = pickAnother(conn.request.wish, except: conn.asked), let session = sessions[next],
+            let data = session.data
         else { return false }
         sessions[conn.session]?.conns.remove(conn.id)
         counted.insert(conn.session)
@@ -79,14 +84,6 @@ extension Fleet {
         totals.connsMoved += 1
         actions.append(.moveConn(conn.id, from: conn.connection, to: data.connection))
         return true
-    }
-
-    /// The best candidate that is none of `excluded`, which are few.
-    private mutating func pick(except excluded: [SessionID]) -> SessionID? {
-        for id in excluded { candidates.remove(id) }
-        let picked = candidates.first?.id
-        for id in excluded { rank(id) }
-        return picked
     }
 
     /// The data loop that owns the moved conn's new connection expects it.
@@ -155,6 +152,7 @@ extension Fleet {
         totals.connsOpened += 1
         openConnCount += 1
         conns[id]?.wasOpen = true
+        sessions[conn.session]?.openTime.note(moment.now - conn.askedAt, at: moment.now)
         conns[id]?.resolvedAddress = resolvedAddress
         conns[id]?.lastActiveAt = moment.now
         if conn.phase == .opening { conns[id]?.phase = .open }
@@ -176,6 +174,7 @@ extension Fleet {
         totals.bytesReceived &+= received
         sessions[conn.session]?.bytesSent &+= sent
         sessions[conn.session]?.bytesReceived &+= received
+        if let user = conn.request.user { users[user]?.carried(sent: sent, received: received) }
         counted.insert(conn.session)
     }
 
@@ -194,6 +193,7 @@ extension Fleet {
         case .open: if conn.isFlow { sendClose(id, reason) }
         }
         conns[id] = nil
+        if let user = conn.request.user { leave(user, id) }
         if conn.wasOpen { openConnCount -= 1 }
         if why == .nodeDrained { drain.cutConn() }
         openDeadlines.remove(id)

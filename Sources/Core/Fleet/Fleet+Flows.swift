@@ -24,8 +24,8 @@ extension Fleet {
     private static let datagramCapability = "udp"
 
     /// Chooses a device for a client's UDP association; nil when none fits.
-    package mutating func associate() -> AssociationPlacement? {
-        guard nodeState == .active, !isStopping, let picked = pickForDatagrams(),
+    package mutating func associate(_ wish: DeviceWish) -> AssociationPlacement? {
+        guard nodeState == .active, !isStopping, let picked = pickForDatagrams(wish),
             let session = sessions[picked], let data = session.data
         else {
             totals.connsWithoutDevice.note(selectionFailure)
@@ -38,12 +38,14 @@ extension Fleet {
             deviceID: session.deviceID, session: picked, connection: data.connection)
     }
 
-    private func pickForDatagrams() -> SessionID? {
-        if let first = candidates.first?.id, carriesDatagrams(first) { return first }
+    private mutating func pickForDatagrams(_ wish: DeviceWish) -> SessionID? {
+        if wish.device != nil { return named(wish).flatMap { carriesDatagrams($0) ? $0 : nil } }
+        guard let heap = selection.heap(fitting: wish.filter) else { return nil }
+        if let first = heap.first?.id, carriesDatagrams(first) { return first }
         // Devices that carry no datagrams are few, or all of them.
         var best: (id: SessionID, rank: SelectionRank)?
-        for id in candidates.ids where carriesDatagrams(id) {
-            guard let rank = candidates.key(of: id) else { continue }
+        for id in heap.ids where carriesDatagrams(id) {
+            guard let rank = heap.key(of: id) else { continue }
             if let best, best.rank <= rank { continue }
             best = (id, rank)
         }
@@ -73,9 +75,10 @@ extension Fleet {
             id: ConnID(of: configuration.nodeID, using: &random), request: request, openedAt: moment.wall,
             deadline: moment.now + request.connectTimeout, deviceID: session.deviceID,
             session: placement.session, connection: data.connection, asked: [placement.session],
-            lastActiveAt: moment.now)
+            lastActiveAt: moment.now, askedAt: moment.now)
         conn.isFlow = true
         conns[conn.id] = conn
+        note(conn)
         openDeadlines.set(conn.id, conn.deadline)
         attach(conn.id, to: placement.session)
         let body = Command.Body.openUDP(

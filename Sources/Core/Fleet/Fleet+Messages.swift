@@ -89,6 +89,5 @@ extension Fleet {
     package mutating func measured(roundTrip: Duration, on id: ControlID) {
         guard let session = controls[id]?.session, roundTrip >= .zero else { return }
         sessions[session]?.roundTripMilliseconds = Double(roundTrip.nanoseconds) / 1e6
-        if configuration.strategy == .latency { rank(session) }
     }
 }

@@ -33,12 +33,13 @@ package struct Fleet: ~Copyable {
     var sessionByData: [DataConnectionID: SessionID] = [:]
     /// Never later than the session's own next deadline; often earlier, since life only puts it off.
     var sessionDeadlines = IndexedHeap<SessionID, Instant>()
-    /// Sessions that take conns.
-    var candidates = IndexedHeap<SessionID, SelectionRank>()
+    var selection = SelectionIndex()
     var picks: UInt64 = 0
 
     var conns: [ConnID: Conn] = [:]
     var openDeadlines = IndexedHeap<ConnID, Instant>()
+    /// Users with conns, or with bytes that have not been asked for yet.
+    var users: [String: UserActivity] = [:]
 
     /// Sessions whose counts have changed since this was last asked for.
     var counted: Set<SessionID> = []
@@ -136,16 +137,13 @@ package struct Fleet: ~Copyable {
 
     /// Puts a session where it belongs in the order of selection, after anything that may have moved it.
     mutating func rank(_ id: SessionID) {
-        let session = sessions[id]
-        if let session {
-            recount(session)
-            drain.note(id, conns: session.conns.count, isReachable: session.isReachable)
-        }
-        guard let session, session.takesConns else {
-            candidates.remove(id)
-            return
-        }
-        candidates.set(id, SelectionRank(session, strategy: configuration.strategy))
+        guard let session = sessions[id] else { return selection.remove(id) }
+        recount(session)
+        drain.note(id, conns: session.conns.count, isReachable: session.isReachable)
+        guard session.ending == nil else { return selection.remove(id) }
+        selection.update(
+            id, session.registration,
+            rank: session.takesConns ? SelectionRank(session, strategy: configuration.strategy) : nil)
     }
 
     /// Makes sure that the session is looked at no later than its next deadline.

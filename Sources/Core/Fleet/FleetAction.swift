@@ -70,16 +70,18 @@ package struct ConnRequest: Sendable, Hashable {
     package var clientAddress: SocketAddress
     package var target: Target
     package var connectTimeout: Duration
+    package var wish: DeviceWish
 
     package init(
         user: String?, clientProtocol: ConnProtocol, clientAddress: SocketAddress, target: Target,
-        connectTimeout: Duration
+        connectTimeout: Duration, wish: DeviceWish = DeviceWish()
     ) {
         self.user = user
         self.clientProtocol = clientProtocol
         self.clientAddress = clientAddress
         self.target = target
         self.connectTimeout = connectTimeout
+        self.wish = wish
     }
 }
 

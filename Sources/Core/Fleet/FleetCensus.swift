@@ -38,11 +38,13 @@ package enum SelectionFailure: String, Sendable, Hashable, CaseIterable {
     case noneWhole = "none_whole"
     /// The devices that are whole have all the conns that they take, or have been told to leave.
     case allBusy = "all_busy"
+    /// Devices take conns, but none of those that the client may have and wants.
+    case noneFits = "none_fits"
 }
 
 extension Fleet {
     /// Devices that take another conn now.
-    package var availableDevices: Int { candidates.count }
+    package var availableDevices: Int { selection.all.count }
     /// Conns whose target is not reached yet.
     package var openingConnCount: Int { conns.count - openConnCount }
 
@@ -60,6 +62,7 @@ extension Fleet {
     var selectionFailure: SelectionFailure {
         if nodeState != .active || isStopping { return .nodeClosed }
         if sessionCount == 0 { return .noDevices }
-        return census[.whole] == 0 ? .noneWhole : .allBusy
+        if census[.whole] == 0 { return .noneWhole }
+        return selection.all.count == 0 ? .allBusy : .noneFits
     }
 }

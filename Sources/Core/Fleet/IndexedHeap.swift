@@ -10,6 +10,27 @@ struct IndexedHeap<ID: Hashable, Key: Comparable> {
     /// All ids, in no order.
     var ids: [ID] { items.map(\.id) }
 
+    /// The id at a place of the heap's array, for draws by lot.
+    func id(at place: Int) -> ID { items[place].id }
+
+    /// The first that is none of `excluded`, which are few: each costs a look at two more.
+    func first(except excluded: [ID]) -> ID? {
+        guard !excluded.isEmpty else { return first?.id }
+        var open = [0]
+        var best: (id: ID, key: Key)?
+        while let place = open.popLast() {
+            guard place < items.count else { continue }
+            let item = items[place]
+            if let best, !(item.key < best.key) { continue }
+            if excluded.contains(item.id) {
+                open += [2 * place + 1, 2 * place + 2]
+            } else {
+                best = item
+            }
+        }
+        return best?.id
+    }
+
     func key(of id: ID) -> Key? {
         positions[id].map { items[$0].key }
     }

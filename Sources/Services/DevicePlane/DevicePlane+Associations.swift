@@ -29,7 +29,7 @@ extension DevicePlane {
         _ opening: AssociationOpening, handOver: () -> AssociationSockets?
     ) -> AssociationOpeningResult {
         guard associations.entries.count < DevicePlaneLimits.associations,
-            let placement = chooseForAssociation()
+            let placement = chooseForAssociation(opening.request.wish)
         else { return .noDevice }
         guard let sockets = handOver() else { return .abandoned }
         let id = associations.add(.init(opening: opening, placement: placement))

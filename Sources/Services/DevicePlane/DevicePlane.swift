@@ -192,9 +192,9 @@ package final class DevicePlane {
         return .placed(placement)
     }
 
-    func chooseForAssociation() -> AssociationPlacement? {
+    func chooseForAssociation(_ wish: DeviceWish) -> AssociationPlacement? {
         defer { settle() }
-        return fleet.associate()
+        return fleet.associate(wish)
     }
 
     /// The order goes out when the event at hand is settled, after the data loop has been told of the flow.
@@ -208,6 +208,23 @@ package final class DevicePlane {
     package func closeConn(_ id: ConnID, _ reason: CloseReason = .admin) -> Bool {
         defer { settle() }
         return fleet.closeConn(id, reason)
+    }
+
+    /// The conns that a user has here.
+    package func connCount(of user: String) -> Int { fleet.connCount(of: user) }
+
+    /// Ends all conns of a user.
+    package func closeConns(of user: String, _ reason: CloseReason) {
+        fleet.closeConns(of: user, reason)
+        settle()
+    }
+
+    /// What users' conns have carried since this was last called.
+    package func takeUserBytes() -> [UserBytes] { fleet.takeUserBytes() }
+
+    /// Which device a wish would get, and why it would not get the others.
+    package func explain(_ wish: DeviceWish, limit: Int) -> RouteExplanation {
+        fleet.explain(wish, limit: limit, at: loop.now)
     }
 
     package func conn(_ id: ConnID) -> ConnSnapshot? { fleet.conn(id) }

@@ -6,6 +6,8 @@ package import Logging
 /// How clients are served.
 package struct IngressConfiguration: Sendable, Hashable {
     package var bind: SocketAddress
+    /// A handshake is a few small messages of a program; a slower client is cut off.
+    package var handshakeTimeout = Duration.seconds(10)
     /// How long a device may take to reach a target.
     package var connectTimeout: Duration
     /// A conn without a byte in either direction for this long ends; nil for never.
@@ -35,13 +37,11 @@ package struct IngressConfiguration: Sendable, Hashable {
 }
 
 package enum IngressLimits {
-    /// A handshake is a few small messages of a program; a slower client is cut off.
-    package static let handshakeTimeout = Duration.seconds(10)
     /// Clients that are still in their handshake; each holds a descriptor and about 1 KiB.
     package static let waitingClients = 10_000
 }
 
-/// The clients' port: speaks SOCKS5 with them until a device has their conn.
+/// The clients' port: speaks SOCKS5 or HTTP with them until a device has their conn.
 package final class Ingress {
     let loop: EventLoop
     let plane: DevicePlane

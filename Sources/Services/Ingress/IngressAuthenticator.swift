@@ -1,4 +1,5 @@
 package import Domain
+package import Fleet
 
 /// What a client shows.
 package struct IngressCredential: Sendable, Hashable, CustomStringConvertible {
@@ -16,10 +17,25 @@ package struct IngressCredential: Sendable, Hashable, CustomStringConvertible {
     package var description: String { "credential of \(username)" }
 }
 
+/// Whose a client's conns are, and which devices it may have and wants.
+package struct IngressGrant: Sendable, Hashable {
+    /// Nil where clients don't say who they are.
+    package var user: String?
+    package var wish: DeviceWish
+
+    package init(user: String? = nil, wish: DeviceWish = DeviceWish()) {
+        self.user = user
+        self.wish = wish
+    }
+}
+
 package enum IngressAdmission: Sendable, Hashable {
-    /// The client may go on, as this user.
-    case admitted(user: String?)
+    /// The client may go on.
+    case admitted(IngressGrant)
+    /// The client is not who it says, or says what can't be read.
     case refused
+    /// The client is told why it gets nothing, which is not its password.
+    case turnedAway(IngressRefusal)
 }
 
 /// Decides which clients may use the ingress (contract section 1, `ingress.auth`).
@@ -30,7 +46,7 @@ package protocol IngressAuthenticator: AnyObject {
     func authenticate(_ credential: IngressCredential, answer: @escaping (IngressAdmission) -> Void)
 }
 
-/// `ingress.auth: none`: any user name and password will do.
+/// `ingress.auth: none`: any user name and password will do, and the parameters apply.
 package final class OpenIngressAuthenticator: IngressAuthenticator {
     package let requiresPassword = false
 
@@ -39,9 +55,8 @@ package final class OpenIngressAuthenticator: IngressAuthenticator {
     package func authenticate(
         _ credential: IngressCredential, answer: @escaping (IngressAdmission) -> Void
     ) {
-        // A user name holds no `-`: what follows one are parameters.
-        let user = credential.username.prefix { $0 != "-" }
-        answer(.admitted(user: user.isEmpty ? nil : String(user)))
+        guard let login = ClientLogin(credential.username) else { return answer(.refused) }
+        answer(.admitted(IngressGrant(user: login.user.isEmpty ? nil : login.user, wish: login.wish)))
     }
 }
 

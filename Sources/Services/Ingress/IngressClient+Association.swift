@@ -7,16 +7,17 @@ internal import SOCKS5
 
 // UDP ASSOCIATE (RFC 1928 sections 4 and 7): the node's address for the client's datagrams, on a port of their own.
 extension IngressClient {
-    func associate(_ request: SOCKS5Request) {
+    /// - Parameter refused: the client is still the conversation's.
+    func associate(_ request: SOCKS5Request, for grant: IngressGrant, refused: (IngressRefusal) -> Void) {
         guard let ingress else { return drop() }
         let configuration = ingress.configuration
         let opening = AssociationOpening(
             request: ConnRequest(
-                user: user, clientProtocol: .udp, clientAddress: peer, target: request.target,
-                connectTimeout: configuration.connectTimeout),
+                user: grant.user, clientProtocol: .udp, clientAddress: peer, target: request.target,
+                connectTimeout: configuration.connectTimeout, wish: grant.wish),
             client: sender(statedBy: request), idleTimeout: configuration.datagramIdleTimeout,
             permits: { configuration.permits($0) })
-        var reply: SOCKS5ReplyCode?
+        var hasNoSocket = false
         let result = ingress.plane.openAssociation(opening) {
             guard let local = stream?.localAddress else { return nil }
             do {
@@ -30,7 +31,7 @@ extension IngressClient {
                     reply: SOCKS5Reply(.succeeded, bound: bound).encoded)
             } catch {
                 ingress.logger.warning("no socket for an association", metadata: ["error": "\(error)"])
-                reply = .generalFailure
+                hasNoSocket = true
                 return nil
             }
         }
@@ -41,13 +42,13 @@ extension IngressClient {
             finish()
         case .noDevice:
             ingress.figures.withoutDevice += 1
-            refuse(.generalFailure, .noDevice, of: .udp)
+            refuse(.udp, .noDevice, refused)
         case .abandoned:
-            guard let reply else {
+            guard hasNoSocket else {
                 ingress.figures.settled(.udp, .abandoned, after: .zero)
                 return drop()
             }
-            refuse(reply, .failed, of: .udp)
+            refuse(.udp, .device(.internal), refused)
         }
     }
 

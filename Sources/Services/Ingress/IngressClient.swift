@@ -3,28 +3,57 @@ internal import Domain
 internal import EventLoop
 internal import Fleet
 internal import Logging
-internal import SOCKS5
 
-/// One client until its conn is a data loop's: drives a ``SOCKS5Handshake`` over its socket.
+/// What is said to a client in its protocol until its conn is a data loop's.
+protocol ClientConversation: AnyObject {
+    func receive(_ bytes: UnsafeRawBufferPointer)
+    /// The client's time is over.
+    func timedOut()
+}
+
+/// One client until its conn is a data loop's: its socket, its time, and the protocol that its first byte chose.
+///
+///     first byte 0x05            ``SOCKS5Client``
+///     first byte a letter        ``ConnectClient``
+///     anything else              closed
 final class IngressClient: ByteStreamHandler {
-    weak var ingress: Ingress?
+    private(set) weak var ingress: Ingress?
     let peer: SocketAddress
-    private var handshake: SOCKS5Handshake
+    private var conversation: (any ClientConversation)?
     private(set) var stream: TCPStream?
     private var timer: LoopTimer?
-    private(set) var user: String?
 
     init(_ ingress: Ingress, peer: SocketAddress) {
         self.ingress = ingress
         self.peer = peer
-        handshake = SOCKS5Handshake(requiresPassword: ingress.authenticator.requiresPassword)
     }
 
     func start(_ descriptor: Int32) throws(SystemError) {
         guard let ingress else { return Sockets.close(descriptor) }
         stream = try TCPStream(on: ingress.loop, adopting: descriptor, peer: peer, handler: self)
         timer = ingress.loop.makeTimer { [weak self] in self?.timedOut() }
-        timer?.arm(at: ingress.loop.now + IngressLimits.handshakeTimeout)
+        restartTime()
+    }
+
+    /// Whether there is still somebody to answer.
+    var isConnected: Bool { stream != nil }
+
+    /// The client has asked, and has been answered, and may ask again.
+    func restartTime() {
+        guard let ingress else { return }
+        timer?.arm(at: ingress.loop.now + ingress.configuration.handshakeTimeout)
+    }
+
+    // MARK: What conversations do
+
+    func write(_ bytes: [UInt8]) { stream?.write(bytes) }
+    func pauseReading() { stream?.pauseReading() }
+    func resumeReading() { stream?.resumeReading() }
+
+    func close(after reply: [UInt8]) {
+        if !reply.isEmpty { stream?.write(reply) }
+        stream?.closeWhenFlushed()
+        finish()
     }
 
     /// Closes at once.
@@ -33,13 +62,90 @@ final class IngressClient: ByteStreamHandler {
         finish()
     }
 
+    func failed(_ fault: IngressHandshakeFault, _ cause: String) {
+        ingress?.figures.failedHandshakes.note(fault)
+        ingress?.logger.debug("handshake rejected", metadata: ["client": "\(peer)", "error": "\(cause)"])
+    }
+
+    /// What a client shows, or that it shows nothing.
+    func authenticate(
+        username: String, password: [UInt8], _ answer: @escaping (IngressAdmission) -> Void
+    ) {
+        guard let ingress else { return drop() }
+        pauseReading()
+        let credential = IngressCredential(username: username, password: password, clientAddress: peer)
+        ingress.authenticator.authenticate(credential) { [weak self] admission in
+            guard let self, isConnected else { return }
+            if case .refused = admission { self.ingress?.figures.failedLogins += 1 }
+            answer(admission)
+        }
+    }
+
+    /// Has a device reach `wish.target`; a client that can't have that is still the conversation's.
+    func open(_ wish: ClientWish, refused: (IngressRefusal) -> Void) {
+        guard let ingress else { return drop() }
+        guard ingress.configuration.permits(wish.target) else {
+            return refuse(wish.clientProtocol, .denied, refused)
+        }
+        let asked = ingress.loop.now
+        let opening = ConnOpening(
+            request: ConnRequest(
+                user: wish.grant.user, clientProtocol: wish.clientProtocol, clientAddress: peer,
+                target: wish.target, connectTimeout: ingress.configuration.connectTimeout,
+                wish: wish.grant.wish),
+            earlyBytes: wish.earlyBytes, idleTimeout: ingress.configuration.idleTimeout,
+            successReply: wish.successReply,
+            failureReply: { wish.failureReply(.device($0)) },
+            settled: { [weak ingress] outcome in
+                guard let ingress else { return }
+                ingress.figures.settled(
+                    wish.clientProtocol, IngressOutcome(outcome), after: ingress.loop.now - asked)
+            })
+        switch ingress.plane.openConn(opening, handOver: { stream?.detach() }) {
+        case .placed:
+            ingress.figures.placed += 1
+            finish()
+        case .noDevice:
+            ingress.figures.withoutDevice += 1
+            refuse(wish.clientProtocol, .noDevice, refused)
+        case .abandoned:
+            ingress.figures.settled(wish.clientProtocol, .abandoned, after: .zero)
+            drop()
+        }
+    }
+
+    /// Counts a request that is refused before any device was asked.
+    func refuse(
+        _ clientProtocol: ConnProtocol, _ refusal: IngressRefusal, _ refused: (IngressRefusal) -> Void
+    ) {
+        ingress?.figures.settled(clientProtocol, refusal.outcome, after: .zero)
+        refused(refusal)
+    }
+
     // MARK: Stream
 
     func streamOpened(_ stream: any ByteStream) {}
 
     func streamReceived(_ stream: any ByteStream, _ bytes: UnsafeRawBufferPointer) {
-        handshake.receive(bytes)
-        proceed()
+        if conversation == nil {
+            guard let first = bytes.first else { return }
+            guard let chosen = conversation(startedBy: first) else {
+                failed(.unknownProtocol, "a first byte of \(first)")
+                return close(after: [])
+            }
+            conversation = chosen
+        }
+        conversation?.receive(bytes)
+    }
+
+    private func conversation(startedBy first: UInt8) -> (any ClientConversation)? {
+        guard let ingress else { return nil }
+        switch first {
+        case 5: return SOCKS5Client(self, requiresPassword: ingress.authenticator.requiresPassword)
+        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"):
+            return ConnectClient(self, requiresPassword: ingress.authenticator.requiresPassword)
+        default: return nil
+        }
     }
 
     func streamPeerFinished(_ stream: any ByteStream) {
@@ -58,104 +164,25 @@ final class IngressClient: ByteStreamHandler {
 
     private func timedOut() {
         ingress?.figures.failedHandshakes.note(.timedOut)
-        drop()
+        if let conversation { conversation.timedOut() } else { drop() }
     }
 
     func finish() {
         timer?.cancel()
         timer = nil
         stream = nil
+        conversation = nil
         ingress?.finished(self)
     }
+}
 
-    // MARK: Handshake
-
-    private func proceed() {
-        while stream != nil {
-            switch handshake.nextAction() {
-            case .none:
-                return
-            case .send(let bytes):
-                stream?.write(bytes)
-            case .authenticate(let credentials):
-                authenticate(credentials)
-            case .request(let request, let earlyBytes):
-                stream?.pauseReading()
-                serve(request, earlyBytes)
-            case .reject(let error, let reply):
-                ingress?.figures.failedHandshakes.note(IngressHandshakeFault(error))
-                ingress?.logger.debug(
-                    "handshake rejected", metadata: ["client": "\(peer)", "error": "\(error)"])
-                close(after: reply)
-            }
-        }
-    }
-
-    private func authenticate(_ credentials: SOCKS5Credentials) {
-        guard let ingress else { return drop() }
-        stream?.pauseReading()
-        let credential = IngressCredential(
-            username: credentials.username, password: credentials.password, clientAddress: peer)
-        ingress.authenticator.authenticate(credential) { [weak self] admission in
-            guard let self, stream != nil else { return }
-            switch admission {
-            case .admitted(let user):
-                self.user = user
-                handshake.acceptCredentials()
-            case .refused:
-                self.ingress?.figures.failedLogins += 1
-                handshake.refuseCredentials()
-            }
-            stream?.resumeReading()
-            proceed()
-        }
-    }
-
-    private func close(after reply: [UInt8]) {
-        if !reply.isEmpty { stream?.write(reply) }
-        stream?.closeWhenFlushed()
-        finish()
-    }
-
-    func refuse(
-        _ code: SOCKS5ReplyCode, _ outcome: IngressOutcome, of clientProtocol: ConnProtocol = .socks5
-    ) {
-        ingress?.figures.settled(clientProtocol, outcome, after: .zero)
-        close(after: SOCKS5Reply(code).encoded)
-    }
-
-    // MARK: Request
-
-    private func serve(_ request: SOCKS5Request, _ earlyBytes: [UInt8]) {
-        guard let ingress else { return drop() }
-        switch request.command {
-        case .connect: break
-        case .udpAssociate: return associate(request)
-        case .bind: return refuse(.commandNotSupported, .unsupported)
-        }
-        guard ingress.configuration.permits(request.target) else { return refuse(.notAllowed, .denied) }
-        let asked = ingress.loop.now
-        let opening = ConnOpening(
-            request: ConnRequest(
-                user: user, clientProtocol: .socks5, clientAddress: peer, target: request.target,
-                connectTimeout: ingress.configuration.connectTimeout),
-            earlyBytes: earlyBytes, idleTimeout: ingress.configuration.idleTimeout,
-            successReply: { _ in SOCKS5Reply(.succeeded).encoded },
-            failureReply: { SOCKS5Reply(SOCKS5ReplyCode($0)).encoded },
-            settled: { [weak ingress] outcome in
-                guard let ingress else { return }
-                ingress.figures.settled(.socks5, IngressOutcome(outcome), after: ingress.loop.now - asked)
-            })
-        switch ingress.plane.openConn(opening, handOver: { stream?.detach() }) {
-        case .placed:
-            ingress.figures.placed += 1
-            finish()
-        case .noDevice:
-            ingress.figures.withoutDevice += 1
-            refuse(.generalFailure, .noDevice)
-        case .abandoned:
-            ingress.figures.settled(.socks5, .abandoned, after: .zero)
-            drop()
-        }
-    }
+/// A conn that a client asks for, with what its protocol says in either case.
+struct ClientWish {
+    let clientProtocol: ConnProtocol
+    let target: Target
+    let grant: IngressGrant
+    /// What the client sent after its request.
+    let earlyBytes: [UInt8]
+    let successReply: (Placement) -> [UInt8]
+    let failureReply: (IngressRefusal) -> [UInt8]
 }

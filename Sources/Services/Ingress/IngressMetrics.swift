@@ -1,6 +1,7 @@
 internal import DevicePlane
 internal import Domain
 internal import Fleet
+internal import HTTPConnect
 package import Observability
 internal import SOCKS5
 
@@ -17,7 +18,7 @@ enum IngressHandshakeFault: String, Sendable, Hashable, CaseIterable {
     /// The client offers no method of authentication that will do.
     case noMethod = "no_method"
     case login
-    /// A command or an address type that the protocol knows and the node doesn't serve.
+    /// A command or an address type that the protocol knows and the node doesn't serve, or a plain request.
     case unsupported
 
     init(_ error: SOCKS5Error) {
@@ -29,6 +30,14 @@ enum IngressHandshakeFault: String, Sendable, Hashable, CaseIterable {
             case .unsupportedCommand, .unsupportedAddressType: .unsupported
             case .authenticationVersion, .requestVersion, .invalidHostName, .invalidPort, .tooMuchAhead:
                 .malformed
+            }
+    }
+
+    init(_ fault: ConnectFault) {
+        self =
+            switch fault {
+            case .otherMethod: .unsupported
+            case .malformed, .badTarget: .malformed
             }
     }
 }
@@ -47,6 +56,10 @@ enum IngressOutcome: String, Sendable, Hashable, CaseIterable {
     case unsupported
     case failed
     case noDevice = "no_device"
+    /// The user has all that it may have, or its address has tried too many passwords.
+    case limited
+    /// The database is away, and the user is not one that this node has let in before.
+    case unavailable
     /// The client left before the answer, or an operator closed its conn.
     case abandoned
 

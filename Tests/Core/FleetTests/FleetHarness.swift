@@ -111,12 +111,12 @@ final class FleetHarness {
 
     /// Registers and answers the record; the response, and the session's id.
     func register(
-        _ name: String, capacity: UInt32 = 0, resuming: SessionID? = nil, on existing: ControlID? = nil,
-        capabilities: [String] = ["tcp"]
+        _ name: String, location: String = "eu-west", tags: [String] = ["t"], capacity: UInt32 = 0,
+        resuming: SessionID? = nil, on existing: ControlID? = nil, capabilities: [String] = ["tcp"]
     ) throws -> (ControlID, RegisterResponse) {
         let control = existing ?? openControl()
         let request = RegisterRequest(
-            deviceID: name, location: "eu-west", capacity: capacity, tags: ["t"], agentVersion: "1",
+            deviceID: name, location: location, capacity: capacity, tags: tags, agentVersion: "1",
             capabilities: capabilities, resumeSessionID: resuming?.bytes ?? [])
         var actions = receive(.registerRequest(request), on: control)
         for case .sessionStarted(let snapshot) in actions {
@@ -131,22 +131,35 @@ final class FleetHarness {
     }
 
     /// A device with both planes up.
-    func join(_ name: String, capacity: UInt32 = 0, capabilities: [String] = ["tcp"]) throws -> Device {
-        let (control, response) = try register(name, capacity: capacity, capabilities: capabilities)
+    func join(
+        _ name: String, location: String = "eu-west", tags: [String] = ["t"], capacity: UInt32 = 0,
+        capabilities: [String] = ["tcp"]
+    ) throws -> Device {
+        let (control, response) = try register(
+            name, location: location, tags: tags, capacity: capacity, capabilities: capabilities)
         let data = newData()
         #expect(hello(data, response).contains(.acceptHello(data, capacity: capacity)))
         let session = try #require(SessionID(bytes: response.sessionID))
         return Device(control: control, session: session, data: data, response: response)
     }
 
-    func open(_ target: String = "example.com:80") throws -> Placement? {
+    /// - Parameter login: a user name with parameters.
+    func open(
+        _ target: String = "example.com:80", as login: String? = nil, allowed: Set<String> = []
+    ) throws -> Placement? {
+        let parsed = try login.map { try #require(ClientLogin($0)) }
+        var wish = parsed?.wish ?? DeviceWish()
+        wish.allowedLocations = allowed
         let request = ConnRequest(
-            user: nil, clientProtocol: .socks5, clientAddress: Self.client,
-            target: try #require(Target(target)), connectTimeout: .seconds(10))
+            user: parsed?.user, clientProtocol: .socks5, clientAddress: Self.client,
+            target: try #require(Target(target)), connectTimeout: .seconds(10), wish: wish)
         return fleet.open(request, at: moment, using: &random)
     }
 
-    func associate() -> AssociationPlacement? { fleet.associate() }
+    /// - Parameter login: a user name with parameters.
+    func associate(as login: String = "") -> AssociationPlacement? {
+        ClientLogin(login).flatMap { fleet.associate($0.wish) }
+    }
 
     func openFlow(_ placement: AssociationPlacement, _ target: String = "192.0.2.1:53") throws -> FlowOpening
     {

@@ -1,4 +1,3 @@
-import DataPlane
 import DevicePlane
 import DevicePlaneKit
 import DeviceProtocol
@@ -6,9 +5,6 @@ import Domain
 import EventLoop
 import Fleet
 import Ingress
-import Logging
-import Observability
-import TestKit
 import Testing
 
 @Suite struct IngressTests {
@@ -144,16 +140,38 @@ import Testing
         #expect(client.received == [5, 0] + reply(1))
     }
 
-    @Test func anyLoginWillDoWithoutAuthentication() throws {
+    @Test func anyPasswordWillDoWithoutAuthenticationAndTheParametersApply() throws {
         let world = try IngressWorld()
-        let device = try world.joinDevice("d", dataLoop: 0)
+        _ = try world.joinDevice("other", dataLoop: 0)
+        let device = try world.joinDevice("dev-7", dataLoop: 0)
         let client = try world.connect()
-        client.send([5, 2, 0, 2, 1, 8] + Array("bob-tag-".utf8) + [1, 0x78] + connect("example.com", 80))
+        client.send([5, 2, 0, 2] + login("bob-device-dev_7") + connect("example.com", 80))
         world.run { device.opens.count == 1 }
         let id = try #require(device.opens.first?.connID)
         #expect(world.harness.plane.conn(id)?.user == "bob")
         world.run { client.received.count == 4 }
         #expect(client.received == [5, 2, 1, 0])
+    }
+
+    @Test func parametersThatCanNotBeReadAreAFailedLogin() throws {
+        let world = try IngressWorld()
+        _ = try world.joinDevice("d", dataLoop: 0)
+        for name in ["bob-tag-", "bob-colour-red"] {
+            let client = try world.connect()
+            client.send([5, 1, 2] + login(name) + connect("example.com", 80))
+            world.run { client.hasPeerFinished }
+            #expect(client.received == [5, 2, 1, 1])
+        }
+        #expect(world.metric("pop_ingress_failed_logins_total") == 2)
+    }
+
+    @Test func aWishThatNoDeviceFitsIsNoDevice() throws {
+        let world = try IngressWorld()
+        _ = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 1, 2] + login("bob-location-mars") + connect("example.com", 80))
+        world.run { client.hasPeerFinished }
+        #expect(client.received == [5, 2, 1, 0] + reply(1))
     }
 
     @Test func withoutUsersNobodyGetsIn() throws {
@@ -171,10 +189,10 @@ import Testing
         #expect(world.metric(#"pop_ingress_failed_handshakes_total{cause="no_method"}"#) == 1)
     }
 
-    @Test func bytesThatAreNotSOCKS5AreClosed() throws {
+    @Test func bytesOfNoProtocolAreClosed() throws {
         let world = try IngressWorld()
         let client = try world.connect()
-        client.send(Array("GET / HTTP/1.1\r\n\r\n".utf8))
+        client.send([0x16, 3, 1])
         world.run { client.hasPeerFinished }
         #expect(client.received.isEmpty)
         world.run { world.ingress.waitingClients == 0 }
@@ -230,69 +248,11 @@ import Testing
     }
 }
 
+private func login(_ name: String) -> [UInt8] { [1, UInt8(name.utf8.count)] + Array(name.utf8) + [1, 0x78] }
+
 private func connect(_ host: String, _ port: UInt16) -> [UInt8] {
     [5, 1, 0, 3, UInt8(host.utf8.count)] + Array(host.utf8)
         + [UInt8(port >> 8), UInt8(truncatingIfNeeded: port)]
 }
 
 private func reply(_ code: UInt8) -> [UInt8] { [5, code, 0, 1, 0, 0, 0, 0, 0, 0] }
-
-/// An ingress before a plane with stand-in devices, and real client sockets.
-private final class IngressWorld {
-    let harness: PlaneHarness
-    let ingress: Ingress
-
-    init(
-        authenticator: any IngressAuthenticator = OpenIngressAuthenticator(),
-        _ change: (inout IngressConfiguration) -> Void = { _ in }
-    ) throws {
-        harness = try PlaneHarness()
-        var configuration = IngressConfiguration(bind: loopback)
-        change(&configuration)
-        ingress = try Ingress(
-            on: harness.loop, configuration: configuration, plane: harness.plane,
-            authenticator: authenticator, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-    }
-
-    func joinDevice(_ name: String, dataLoop: Int) throws -> StandInDevice {
-        let device = StandInDevice(harness.plane)
-        _ = try #require(device.join(name, dataLoop: harness.dataLoops[dataLoop]))
-        harness.settle()
-        return device
-    }
-
-    func connect() throws -> Client {
-        let client = Client()
-        client.stream = TCPStream.connect(
-            on: harness.loop, to: try #require(ingress.address), timeout: .seconds(5), handler: client)
-        run { client.isOpen }
-        return client
-    }
-
-    /// The value of a sample, told by its name and labels as they are written.
-    func metric(_ sample: String) -> Double? {
-        var page = MetricPage()
-        ingress.writeMetrics(on: &page)
-        let lines = String(decoding: page.text, as: UTF8.self).split(separator: "\n")
-        return lines.first { $0.hasPrefix(sample + " ") }?.split(separator: " ").last.flatMap { Double($0) }
-    }
-
-    func run(_ isDone: () -> Bool) {
-        harness.loop.run(until: isDone)
-    }
-
-    final class Client: ByteStreamHandler {
-        var stream: TCPStream?
-        var isOpen = false
-        var received: [UInt8] = []
-        var hasPeerFinished = false
-        var isEnded = false
-
-        func send(_ bytes: [UInt8]) { stream?.write(bytes) }
-        func streamOpened(_ stream: any ByteStream) { isOpen = true }
-        func streamReceived(_ stream: any ByteStream, _ bytes: UnsafeRawBufferPointer) { received += bytes }
-        func streamPeerFinished(_ stream: any ByteStream) { hasPeerFinished = true }
-        func streamDrained(_ stream: any ByteStream) {}
-        func streamEnded(_ stream: any ByteStream, error: (any Error)?) { isEnded = true }
-    }
-}
