@@ -131,8 +131,10 @@ final class Node {
             logger: Logger(label: "ingress"))
         sampler = NodeSampler(on: loop, plane: plane, store: store)
         if let kept { restore(kept) }
-        takers = TakerWatch(id, on: loop, plane: plane, store: store)
+        let takers = TakerWatch(id, on: loop, plane: plane, store: store)
+        self.takers = takers
         observer.takers = takers
+        listeners.follow(takers)
         try loop.attach(events) { [weak self] event in self?.received(event) }
         metrics.add(
             try ProcessMetrics(

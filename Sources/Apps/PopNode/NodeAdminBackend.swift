@@ -18,6 +18,8 @@ final class NodeAdminBackend: AdminBackend {
     private let admissions: DeviceAdmissions
     private let registry: MetricRegistry
     private let machine = MachineLoad()
+    /// Who else is there, once somebody looks.
+    weak var takers: TakerWatch?
 
     init(
         _ record: NodeRecord, on loop: EventLoop, plane: DevicePlane, store: StoreClient, known: KnownDevices,
@@ -32,6 +34,8 @@ final class NodeAdminBackend: AdminBackend {
         self.admissions = admissions
         self.registry = registry
     }
+
+    var isAlone: Bool { takers?.isAlone ?? false }
 
     var node: NodeRow {
         let load = machine.sample(now: loop.now)

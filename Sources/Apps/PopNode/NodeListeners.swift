@@ -58,6 +58,11 @@ final class NodeListeners {
     var events: AdminEvents { api.events }
     var drains: DrainJournal { api.drains }
 
+    /// Who else is there, for calls about all nodes.
+    func follow(_ takers: TakerWatch) {
+        backend.takers = takers
+    }
+
     func writeMetrics(on page: inout MetricPage) {
         control.writeMetrics(on: &page)
         admin.writeMetrics(on: &page, as: "admin")

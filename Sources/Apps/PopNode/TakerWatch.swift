@@ -23,6 +23,8 @@ final class TakerWatch {
     private let store: any StorePort
     private var timer: LoopTimer?
     private var hasLooked = false
+    /// Whether no other node was live when the database was last heard of.
+    private(set) var isAlone = false
     private var lastDraining: Instant?
 
     init(_ nodeID: NodeID, on loop: EventLoop, plane: DevicePlane, store: any StorePort) {
@@ -70,6 +72,7 @@ final class TakerWatch {
     private func received(_ result: Result<StoreAnswer, StoreFailure>) {
         if case .success(.nodes(let rows)) = result {
             hasLooked = true
+            isAlone = !rows.contains { $0.nodeID != nodeID && $0.state != .down }
             plane.takersChanged(rows.filter { $0.nodeID != nodeID }.compactMap(Taker.init))
         }
         let pause =

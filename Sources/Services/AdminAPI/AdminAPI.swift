@@ -269,8 +269,11 @@ package final class AdminAPI: HTTPHandler {
     // MARK: The database
 
     /// Asks the database for `call` and goes on with its answer, or fails the call as it does.
+    ///
+    /// - Parameter answerWhenAway: stands for the answer of a database that is away; nil where none can.
     func ask(
-        _ query: StoreQuery, _ call: AdminCall, _ use: @escaping (StoreAnswer) throws(AdminProblem) -> Void
+        _ query: StoreQuery, _ call: AdminCall, whenAway answerWhenAway: StoreAnswer? = nil,
+        _ use: @escaping (StoreAnswer) throws(AdminProblem) -> Void
     ) {
         backend.ask(query) { [weak self] result in
             guard let self else { return }
@@ -278,7 +281,9 @@ package final class AdminAPI: HTTPHandler {
                 guard !call.isTooLate else { throw .nodeUnreachable }
                 switch result {
                 case .success(let answer): try use(answer)
-                case .failure(let failure): throw problem(failure)
+                case .failure(let failure):
+                    guard case .unavailable = failure, let answerWhenAway else { throw problem(failure) }
+                    try use(answerWhenAway)
                 }
             } catch {
                 call.fail(error)

@@ -11,6 +11,8 @@ package protocol AdminBackend: AnyObject {
     var nodeID: NodeID { get }
     /// This node as it is now, for it the database's row may be seconds old.
     var node: NodeRow { get }
+    /// Whether no other node was live when the database was last heard of; false before that.
+    var isAlone: Bool { get }
     /// Whether the node takes devices and clients, check by check.
     var readiness: [ReadinessCheck] { get }
     /// This node's counters, as `/v1/stats` shows them.

@@ -67,11 +67,13 @@ extension AdminAPI {
         }
     }
 
-    /// The other nodes that are live: all that a list of the whole cluster is made of.
+    /// The other nodes that are live: all that a list of the whole cluster is made of. A node that had no others
+    /// when the database went away answers for itself.
     func withOtherLiveNodes(
         _ call: AdminCall, _ use: @escaping ([NodeID]) throws(AdminProblem) -> Void
     ) {
-        ask(.nodes, call) { [unowned self] answer throws(AdminProblem) in
+        ask(.nodes, call, whenAway: backend.isAlone ? .nodes([]) : nil) {
+            [unowned self] answer throws(AdminProblem) in
             guard case .nodes(let rows) = answer else { throw self.unexpectedAnswer }
             try use(rows.filter { $0.state != .down && $0.nodeID != self.backend.nodeID }.map(\.nodeID))
         }

@@ -47,6 +47,7 @@ final class FakeBackend: AdminBackend {
         row.devicesOnline = devicesOnline
         return row
     }
+    var isAlone = false
     var readiness: [ReadinessCheck] { checks }
     var statistics: JSONValue { ["node_id": "pop-1", "conns_active": .integer(Int64(conns.count))] }
     func metrics(answer: @escaping ([UInt8]) -> Void) { answer(Array("pop_test 1\n".utf8)) }

@@ -29,6 +29,21 @@ import Testing
         bench.backend.questions.compactMap { if case .askNode(let question) = $0 { question } else { nil } }
     }
 
+    // MARK: Without the database
+
+    @Test func aNodeThatIsAloneListsAndClosesConnsWithoutTheDatabase() throws {
+        bench.backend.database = { _ in nil }
+        bench.backend.nodes = nil
+        bench.backend.conns = [liveConn(1)]
+        #expect(try bench.send(.get, "/v1/conns").code == "database_unavailable")
+        bench.backend.isAlone = true
+        let list = try bench.send(.get, "/v1/conns")
+        #expect(list.status == 200)
+        #expect(list.items.count == 1)
+        let closed = try bench.send(.post, "/v1/conns/close", body: #"{"protocol":"socks5"}"#)
+        #expect(closed.json == ["closed": 1])
+    }
+
     // MARK: Asking
 
     @Test func aCallIsPassedOnWithAllThatItIs() throws {
