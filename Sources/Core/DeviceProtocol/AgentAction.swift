@@ -52,6 +52,9 @@ package enum AgentLimit {
     package static let alternatives = 16
     /// Most conns of a session, dials included, whatever the POP orders: the descriptors of a process.
     package static let conns = 65_536
+    /// How long the answer to a heartbeat may take before control is opened anew beside a data connection that
+    /// lives; a third of the heartbeat timeout if that is shorter.
+    package static let answerTimeout = Duration.seconds(10)
     /// How long a flow without datagrams lives when the POP doesn't say.
     package static let flowIdleTimeout = Duration.seconds(60)
     /// Most that a POP can ask for: a flow holds a descriptor.

@@ -23,7 +23,12 @@ extension AgentSession {
 
     var silenceDeadline: Instant {
         guard let details else { return .distantFuture }
-        return silentSince + details.heartbeatTimeout
+        let deadline = silentSince + details.heartbeatTimeout
+        // The POP's own patience ends at the same moment, and the session with it. After a change of this device's
+        // address the control connection leads nowhere while the data connection goes on: it must be replaced
+        // before that. A POP that never answers heartbeats is not measured by its answers.
+        guard data == .up, hasBeenAnswered, let unansweredSince else { return deadline }
+        return min(deadline, unansweredSince + min(AgentLimit.answerTimeout, details.heartbeatTimeout / 3))
     }
 
     mutating func expire(now: Instant) {
@@ -69,6 +74,7 @@ extension AgentSession {
         guard let details else { return }
         if nextHeartbeat <= now {
             sequence += 1
+            if unansweredSince == nil { unansweredSince = now }
             nextHeartbeat = now + details.heartbeatInterval
             actions.append(.sendHeartbeat(number, sequence: sequence))
         }

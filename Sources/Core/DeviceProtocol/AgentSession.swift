@@ -74,6 +74,10 @@ struct AgentSession {
     var nextHeartbeat = Instant.distantFuture
     var nextLoadReport = Instant.distantFuture
     var silentSince: Instant
+    /// When the first heartbeat went out that nothing has come after.
+    var unansweredSince: Instant?
+    /// Whether this POP answers heartbeats.
+    var hasBeenAnswered = false
     var sequence: UInt64 = 0
     var controlBackoff: AgentBackoff
     var dataBackoff: AgentBackoff
@@ -158,6 +162,7 @@ struct AgentSession {
     /// The connection is gone and the session may live: resumed here while data is alive.
     mutating func controlLost(now: Instant) {
         registerDeadline = nil
+        unansweredSince = nil
         nextHeartbeat = .distantFuture
         nextLoadReport = .distantFuture
         guard data == .up, outcome == nil else {
@@ -170,6 +175,8 @@ struct AgentSession {
 
     mutating func received(_ message: ControlMessage, now: Instant) {
         silentSince = now
+        unansweredSince = nil
+        if case .heartbeatAck = message { hasBeenAnswered = true }
         switch (control, message) {
         case (.registering, .registerResponse(let response)), (.up, .registerResponse(let response)):
             guard registerDeadline != nil else { return }

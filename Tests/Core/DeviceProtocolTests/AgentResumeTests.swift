@@ -43,6 +43,27 @@ private let other = ConnID(high: 2, low: 2)
         #expect(agent.take().connects == ["wss://a:443"])
     }
 
+    @Test func anUnansweredHeartbeatReplacesControlWhileTheDataPlaneLives() {
+        var agent = wholeAgent()
+        agent.receive(
+            H.first,
+            .heartbeatAck(HeartbeatAck(sequence: 1, sentAtUnixMilliseconds: 0, receivedAtUnixMilliseconds: 0))
+        )
+        _ = agent.take()
+        // The next heartbeat goes out after 30 s; nothing comes back for 10 s more.
+        agent.pass(.seconds(31))
+        _ = agent.take()
+        agent.pass(.seconds(8))
+        #expect(!agent.take().contains(.note(H.first, .controlSilent)))
+        agent.pass(.seconds(2))
+        let actions = agent.take()
+        #expect(actions.contains(.closeControl(H.first, code: 1_000)))
+        #expect(actions.contains(.note(H.first, .controlSilent)))
+        agent.expire()
+        agent.connect(H.first)
+        #expect(agent.take().requests.first?.resumeSessionID == H.sessionA.bytes)
+    }
+
     @Test func connClosedWaitsForTheResumeAndGoesOutOnce() {
         var agent = wholeAgent()
         agent.open(H.first, conn)

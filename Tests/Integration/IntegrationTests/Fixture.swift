@@ -71,14 +71,15 @@ final class Fixture {
 
     func startDevice(
         _ id: String, port: UInt16? = nil, host: String = "127.0.0.1",
-        trust: [String] = ["--tls-skip-verify"], arguments: [String] = [], waiting: Bool = true
+        trust: [String] = ["--tls-skip-verify"], arguments: [String] = [], namespace: String? = nil,
+        waiting: Bool = true
     ) throws {
         devices[id] = try RunningProgram(
             "pop-device",
             [
                 "run", "--pop", "wss://\(host):\(port ?? wssPort)", "--device-id", id,
                 "--allow-target", "127.0.0.0/8", "--log-level", "debug",
-            ] + trust + arguments, folder: folder)
+            ] + trust + arguments, folder: folder, namespace: namespace)
         if waiting { try waitUntilWhole(id) }
     }
 

@@ -8,12 +8,22 @@ final class RunningProgram: @unchecked Sendable {
     private let process = Process()
     let log: URL
 
-    init(_ name: String, _ arguments: [String], environment: [String: String] = [:], folder: URL) throws {
+    /// - Parameter namespace: of the network, if not the one of the calling thread.
+    init(
+        _ name: String, _ arguments: [String], environment: [String: String] = [:], folder: URL,
+        namespace: String? = nil
+    ) throws {
         log = folder.appending(path: "\(name)-\(UUID().uuidString.prefix(8)).log")
         _ = FileManager.default.createFile(atPath: log.path, contents: nil)
         let output = try FileHandle(forWritingTo: log)
-        process.executableURL = RunningProgram.path(of: name)
-        process.arguments = arguments
+        let program = RunningProgram.path(of: name)
+        if let namespace {
+            process.executableURL = URL(filePath: "/usr/sbin/ip")
+            process.arguments = ["netns", "exec", namespace, program.path] + arguments
+        } else {
+            process.executableURL = program
+            process.arguments = arguments
+        }
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         process.standardError = output
         process.standardOutput = output
