@@ -130,6 +130,7 @@ extension QUICEndpoint {
         settings.max_stream_window = configuration.maxStreamWindowBytes
         settings.max_udp_payload = UInt64(configuration.fixedPayloadBytes ?? 0)
         settings.max_datagram_frame = 65_535
+        settings.fast_aead = configuration.usesFastEncryption
         return settings
     }
 

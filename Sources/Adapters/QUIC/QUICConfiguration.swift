@@ -30,6 +30,10 @@ package struct QUICConfiguration: Sendable {
     /// A stream's transmit ring grows to at most this much (rounded up to a power of two).
     package var transmitRingBytes = 1 << 20
 
+    /// AES-128-GCM by the processor's widest instructions where the machine can (docs/adr/0023); by GnuTLS
+    /// otherwise.
+    package var usesFastEncryption = true
+
     /// Which loop of how many this endpoint serves: the first byte of its connection ids, modulo `loopCount`,
     /// is `loopIndex`, so that the kernel's filter steers packets to it.
     package var loopIndex = 0

@@ -173,9 +173,9 @@ static const ngtcp2_callbacks server_callbacks = {
     .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
     .recv_crypto_data = on_crypto,
     .handshake_completed = on_handshake_completed,
-    .encrypt = ngtcp2_crypto_encrypt_cb,
+    .encrypt = cq_encrypt,
     .decrypt = cq_decrypt,
-    .hp_mask = ngtcp2_crypto_hp_mask_cb,
+    .hp_mask = cq_header_mask,
     .recv_stream_data = on_stream_data,
     .acked_stream_data_offset = on_acknowledged,
     .stream_open = on_stream_opened,
@@ -185,13 +185,13 @@ static const ngtcp2_callbacks server_callbacks = {
     .rand = fill_random,
     .get_new_connection_id = on_new_cid,
     .remove_connection_id = on_remove_cid,
-    .update_key = ngtcp2_crypto_update_key_cb,
+    .update_key = cq_update_key,
     .path_validation = on_path_validation,
     .stream_reset = on_stream_reset,
     .dcid_status = on_peer_cid,
     .extend_max_stream_data = on_stream_credit,
-    .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
-    .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
+    .delete_crypto_aead_ctx = cq_delete_packet_key,
+    .delete_crypto_cipher_ctx = cq_delete_header_key,
     .recv_datagram = on_datagram,
     .lost_datagram = on_datagram_lost,
     .get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb,
@@ -254,6 +254,7 @@ cq_connection *cq_server_new(const struct cq_callbacks *callbacks, void *context
                              const uint8_t *reset_token) {
     cq_connection *connection = connection_new(callbacks, context, protocol, true);
     if (connection == NULL) return NULL;
+    connection->has_fast_aead = from->fast_aead && cq_has_fast_aead();
     ngtcp2_settings settings;
     ngtcp2_transport_params params;
     set_settings(&settings, from);
@@ -292,6 +293,7 @@ cq_connection *cq_client_new(const struct cq_callbacks *callbacks, void *context
                              const cq_path *path, const struct cq_cid *dcid, const struct cq_cid *scid) {
     cq_connection *connection = connection_new(callbacks, context, protocol, false);
     if (connection == NULL) return NULL;
+    connection->has_fast_aead = from->fast_aead && cq_has_fast_aead();
     connection->skips_verification = verification->skip;
     connection->has_pin = verification->pin != NULL;
     if (connection->has_pin) memcpy(connection->pin, verification->pin, sizeof connection->pin);

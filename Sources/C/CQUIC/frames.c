@@ -88,8 +88,7 @@ static bool next_frame(struct cursor *cursor, cq_connection *connection) {
 int cq_decrypt(uint8_t *bytes, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *context,
                const uint8_t *ciphertext, size_t count, const uint8_t *nonce, size_t nonce_count,
                const uint8_t *header, size_t header_count) {
-    int result = ngtcp2_crypto_decrypt_cb(bytes, aead, context, ciphertext, count, nonce, nonce_count, header,
-                                          header_count);
+    int result = cq_open(bytes, aead, context, ciphertext, count, nonce, nonce_count, header, header_count);
     if (result == 0 && reading != NULL && count > aead->max_overhead) {
         struct cursor cursor = {bytes, bytes + count - aead->max_overhead};
         while (next_frame(&cursor, reading)) {

@@ -57,6 +57,7 @@ struct cq_connection {
     bool is_server;
     bool skips_verification;
     bool has_pin;
+    bool has_fast_aead;
     uint8_t pin[32];
     char *host;
     char protocol[32];
@@ -92,5 +93,21 @@ void cq_reading(struct cq_connection *connection);
 int cq_decrypt(uint8_t *bytes, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *context,
                const uint8_t *ciphertext, size_t count, const uint8_t *nonce, size_t nonce_count,
                const uint8_t *header, size_t header_count);
+/// Has the secrets of 1-RTT packets installed as keys of the faster AEAD.
+void cq_use_fast_aead(gnutls_session_t session);
+/// The callbacks that take keys of either AEAD.
+int cq_encrypt(uint8_t *bytes, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *context,
+               const uint8_t *plaintext, size_t count, const uint8_t *nonce, size_t nonce_count,
+               const uint8_t *header, size_t header_count);
+int cq_open(uint8_t *bytes, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *context,
+            const uint8_t *ciphertext, size_t count, const uint8_t *nonce, size_t nonce_count,
+            const uint8_t *header, size_t header_count);
+int cq_header_mask(uint8_t *mask, const ngtcp2_crypto_cipher *cipher, const ngtcp2_crypto_cipher_ctx *context,
+                   const uint8_t *sample);
+int cq_update_key(ngtcp2_conn *conn, uint8_t *rx_secret, uint8_t *tx_secret, ngtcp2_crypto_aead_ctx *rx,
+                  uint8_t *rx_iv, ngtcp2_crypto_aead_ctx *tx, uint8_t *tx_iv, const uint8_t *current_rx_secret,
+                  const uint8_t *current_tx_secret, size_t count, void *user_data);
+void cq_delete_packet_key(ngtcp2_conn *conn, ngtcp2_crypto_aead_ctx *context, void *user_data);
+void cq_delete_header_key(ngtcp2_conn *conn, ngtcp2_crypto_cipher_ctx *context, void *user_data);
 /// What the library's error number means to our callers; it is kept for cq_write_error_close.
 int cq_result(struct cq_connection *connection, int error);

@@ -132,6 +132,7 @@ static int configure(cq_connection *connection, const cq_credentials *credential
     if (result == 0)
         result = connection->is_server ? ngtcp2_crypto_gnutls_configure_server_session(session)
                                        : ngtcp2_crypto_gnutls_configure_client_session(session);
+    if (result == 0 && connection->has_fast_aead) cq_use_fast_aead(session);
     gnutls_datum_t protocol = {(unsigned char *)connection->protocol, (unsigned)strlen(connection->protocol)};
     if (result == 0) result = gnutls_alpn_set_protocols(session, &protocol, 1, GNUTLS_ALPN_MANDATORY);
     if (result == 0 && !connection->is_server) {

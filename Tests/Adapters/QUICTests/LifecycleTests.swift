@@ -140,8 +140,12 @@ import Testing
         #expect(throws: QUICError.endpointClosed) { try pair.connect() }
     }
 
-    @Test func keysCanBeUpdatedInFlight() throws {
-        let pair = try Pair()
+    /// The faster encryption where the machine has it, and the default; each against either.
+    @Test(arguments: [true, false], [true, false])
+    func keysCanBeUpdatedInFlight(_ isServerFast: Bool, _ isClientFast: Bool) throws {
+        let pair = try Pair(
+            server: { $0.usesFastEncryption = isServerFast }, client: { $0.usesFastEncryption = isClientFast }
+        )
         let (client, server) = try pair.connected()
         let flow = try #require(client.open())
         for round in 1...3 {

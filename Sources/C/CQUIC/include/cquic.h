@@ -12,6 +12,8 @@
 
 /// "0.12.1" and the like: the version of the library that is loaded.
 const char *cq_library_version(void);
+/// Whether the machine has a faster AES-128-GCM than GnuTLS's. The first call looks for it.
+bool cq_has_fast_aead(void);
 
 // MARK: Results
 
@@ -153,6 +155,7 @@ struct cq_settings {
     uint64_t max_stream_window;
     uint64_t max_udp_payload;   // 0 for the library's choice, with path MTU discovery
     uint64_t max_datagram_frame;
+    bool fast_aead;             // if cq_has_fast_aead()
 };
 
 /// A server's connection for an accepted Initial. `scid` is ours; `original` is the client's first
