@@ -240,6 +240,7 @@ let package = Package(
                 "TestKit",
             ],
             packages: [logging]),
+        testSupport("ClusterModel", uses: ["Domain", "Membership"]),
         testSupport("TemporaryPostgres", uses: ["Domain", "EventLoop", "Postgres", "EmbeddedPostgres"]),
         tests("Core", "DomainTests", uses: ["Domain", "TestKit"]),
         tests("Core", "HTTP1Tests", uses: ["Domain", "HTTP1"]),
@@ -303,9 +304,8 @@ let package = Package(
         tests(
             "Services", "StoreTests",
             uses: [
-                "Domain", "EventLoop", "Observability", "JSON", "Postgres", "Outbox", "Store",
-                "TemporaryPostgres",
-                "TestKit",
+                "Domain", "EventLoop", "Observability", "JSON", "Membership", "Postgres", "Outbox", "Store",
+                "TemporaryPostgres", "ClusterModel", "TestKit",
             ],
             packages: [logging, deques]),
         tests(
@@ -348,6 +348,9 @@ let package = Package(
                 "pop-node", "pop-device", "popctl", "pop-conformance", "Domain", "Postgres",
                 "TemporaryPostgres",
             ]),
+        tests(
+            "Simulation", "SimulationTests",
+            uses: ["Domain", "DeviceProtocol", "Fleet", "Membership", "ClusterModel", "TestKit"]),
         tests("", "TidyTests", uses: []),
     ],
     swiftLanguageModes: [.v6],

@@ -233,6 +233,8 @@ struct AgentSession {
         }
         let isAnother = details.map { $0.sessionID != sessionID } ?? false
         if isAnother {
+            // What was told to leave was the other one; a POP that wants this one to leave says so.
+            drain = nil
             forgetConns()
             closeDataIfAny()
         }

@@ -77,6 +77,12 @@ extension Fleet {
             renewData(of: own, registration, at: moment, using: &random)
             return
         }
+        // After a pause of this process the request may come before the timer: its device has given up by
+        // now, and may be at another node already.
+        if let deadline = registrationDeadlines.key(of: id), deadline <= moment.now {
+            drop(id, .silent, "the RegisterRequest came too late")
+            return
+        }
         guard control.identity == nil || control.identity == registration.deviceID else {
             refuse(id, .forbidden, .forbidden, "the token belongs to another device", at: moment)
             return

@@ -366,8 +366,12 @@ final class StoreWriter {
         batchFailure = nil
         batchEvents = min(batchEvents * 2, Self.maximumBatchEvents)
         writtenEvents &+= UInt64(batch.events.count)
-        if let entries = try? batch.entries(in: results), !entries.isEmpty { entered?(entries) }
-        if batch.life == life, !batch.undatedStarts.isEmpty { undated?(batch.undatedStarts) }
+        let undatedStarts = batch.life == life ? Set(batch.undatedStarts) : []
+        // Who can't say when it began has not lost its device yet: its claim will tell.
+        let entries = (try? batch.entries(in: results)) ?? []
+        let settled = entries.filter { $0.isOwner || !undatedStarts.contains($0.sessionID) }
+        if !settled.isEmpty { entered?(settled) }
+        if !undatedStarts.isEmpty { undated?(Array(undatedStarts)) }
         acknowledge(batch.acknowledgements)
         noteConnection(true)
     }

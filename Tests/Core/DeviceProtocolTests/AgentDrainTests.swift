@@ -55,6 +55,22 @@ private let conn = ConnID(high: 1, low: 1)
         #expect(actions.contains(.forget(H.first)))
     }
 
+    @Test func whatOneSessionWasToldIsNotMeantForTheNextOne() {
+        var agent = wholeAgent()
+        agent.receive(H.first, drain())
+        agent.fail(H.second)
+        // Its POP is killed and started again, and knows neither the session nor the drain.
+        agent.close(H.first, nil)
+        agent.pass(.seconds(3))
+        agent.connect(H.first)
+        agent.receive(H.first, H.accepted(H.sessionB))
+        agent.dataUp(H.first)
+        _ = agent.take()
+        agent.pass(.seconds(5))
+        #expect(agent.take().connects.isEmpty)
+        #expect(agent.machine.currentSession == H.first)
+    }
+
     @Test func moveDoesNotBeginBeforeItsTime() {
         var agent = wholeAgent()
         agent.receive(H.first, drain(notBefore: 5_000))

@@ -171,4 +171,57 @@ import Testing
         #expect(
             try harness.register("d").1.sessionEpoch == UInt64(harness.moment.wall.microseconds))
     }
+
+    /// A paused process finds what devices said to it long ago; they have gone elsewhere since.
+    @Test func aRequestThatIsFoundTooLateBeginsNoSession() {
+        let harness = FleetHarness()
+        let control = harness.openControl()
+        harness.advance(FleetLimits.registrationTimeout)
+        let actions = harness.receive(.registerRequest(RegisterRequest(deviceID: "dev-1")), on: control)
+        #expect(actions.closes == [.silent])
+        #expect(harness.sessionCount == 0)
+        #expect(actions.count == 1)
+    }
+
+    @Test func theEpochThatIsOnRecordIsTheOneThatIsTold() throws {
+        let harness = FleetHarness()
+        let control = harness.openControl()
+        let actions = harness.receive(.registerRequest(RegisterRequest(deviceID: "dev-1")), on: control)
+        guard case .sessionStarted(let session) = actions.first else {
+            Issue.record("no session")
+            return
+        }
+        harness.fleet.epochSettled(session.epoch + 1_000_000_000_000, of: session.sessionID)
+        harness.fleet.sessionRecorded(session.sessionID, at: harness.moment)
+        let told = harness.drainActions().responses.first?.sessionEpoch
+        #expect(told == session.epoch + 1_000_000_000_000)
+        // The next one is above it.
+        let next = try harness.register("dev-1").1
+        #expect(next.sessionEpoch > session.epoch + 1_000_000_000_000)
+    }
+
+    @Test func aSessionWhoseDeviceHasComeToAnotherNodeEnds() throws {
+        let harness = FleetHarness()
+        let device = try harness.join("dev-1")
+        harness.fleet.sessionTakenOver(device.session, at: harness.moment)
+        let actions = harness.drainActions()
+        #expect(actions.closes == [.replaced])
+        #expect(actions.dataCloses == [DataPlaneError.replaced])
+        #expect(actions.endings == [.replaced])
+    }
+
+    @Test func oneThatWasToldToLeaveLivesOnWhenItsDeviceHasCome() throws {
+        let harness = FleetHarness()
+        let device = try harness.join("dev-1")
+        harness.fleet.takersChanged(
+            [Taker(nodeID: try #require(NodeID("other")), url: "wss://other:443", room: 10)],
+            at: harness.moment)
+        harness.fleet.startDrain(DrainRequest(), at: harness.moment)
+        harness.pass(.seconds(5))
+        harness.fleet.sessionTakenOver(device.session, at: harness.moment)
+        #expect(harness.drainActions().endings.isEmpty)
+        let isCurrent = harness.fleet.isCurrent(device.session)
+        #expect(!isCurrent)
+        #expect(harness.session(device.session)?.isDraining == true)
+    }
 }

@@ -259,8 +259,12 @@ import Testing
         #expect(store.start(old))
         // As the disk gives it back: without a word of when it began.
         var new = try records.session("d", epoch: 5, began: nil)
+        var entered: [SessionEntry] = []
+        other.client.sessionNews = { if case .entered(let told) = $0 { entered += told } }
         #expect(other.start(new))
         #expect(try store.device("d")?.sessionID == old.sessionID)
+        // Nobody says that it has lost its device before it was asked when it began.
+        #expect(entered.isEmpty)
         new.began = SystemClock.now + .seconds(-10)
         guard
             case .claimed(let entries) = try other.ask(
@@ -269,6 +273,18 @@ import Testing
         #expect(entries.map(\.isOwner) == [true])
         #expect(entries.map(\.epoch) == [9_000_000_000_000_001])
         #expect(store.pump { news.taken == [old.sessionID] })
+    }
+
+    /// A session's place is where it began: one that was written at once is not newer for the time that took.
+    @Test mutating func aSessionThatBeganBeforeAnOlderOneWasWrittenCounts() throws {
+        let other = try StoreHarness(database, nodeID: "n2")
+        #expect(other.pump { other.client.health.isConnected })
+        let began = SystemClock.now
+        let older = try records.session("d", began: began + .milliseconds(-50))
+        let newer = try records.session("d", began: began + .milliseconds(-25))
+        #expect(store.start(older))
+        #expect(try other.claim([newer]).map(\.isOwner) == [true])
+        #expect(store.pump { news.taken == [older.sessionID] })
     }
 
     @Test mutating func oneThatWasToldToLeaveLivesBesideTheDevicesNewSession() throws {
