@@ -221,7 +221,8 @@ let package = Package(
         app(
             "PopBench",
             uses: [
-                "ProgramKit", "Domain", "EventLoop", "Observability", "JSON", "EmbeddedPostgres", "Store",
+                "ProgramKit", "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON",
+                "DeviceProtocol", "EmbeddedPostgres", "Store", "DeviceAgent",
             ],
             packages: [arguments, logging]),
         program("pop-node", "PopNode"),
@@ -335,7 +336,7 @@ let package = Package(
                 "Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer", "ProgramKit", "PopCtl", "popctl",
             ],
             packages: [arguments]),
-        tests("Apps", "PopBenchTests", uses: ["ProgramKit", "PopBench"]),
+        tests("Apps", "PopBenchTests", uses: ["ProgramKit", "DeviceProtocol", "PopBench"]),
         tests(
             "Apps", "PopConformanceTests",
             uses: [

@@ -1,4 +1,5 @@
 package import ArgumentParser
+internal import DeviceProtocol
 internal import ProgramKit
 
 /// The command line of `pop-bench`: what was asked, checked for form and nothing done yet.
@@ -8,7 +9,7 @@ package struct BenchCommand: ParsableCommand {
         abstract: "Load for parts of a POP, and what they cost.",
         discussion: "Exit codes: 0 done, 1 failure (also: something was lost or doubled), 64 wrong usage.",
         version: Release.version,
-        subcommands: [StoreCommand.self])
+        subcommands: [StoreCommand.self, DevicesCommand.self])
 
     package init() {}
 }
@@ -87,5 +88,42 @@ package struct StoreCommand: ParsableCommand {
             duration: .seconds(seconds),
             outage: outageAfter.map { .init(after: .seconds($0), duration: .seconds(outageSeconds)) },
             flushInterval: .milliseconds(flushInterval), directory: directory)
+    }
+}
+
+package struct DevicesCommand: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "devices",
+        abstract: "Be many devices at once, until a signal.",
+        discussion: """
+            Each device has a WSS and a QUIC connection of its own, moves when its POP drains, and opens any \
+            target that it is asked for. The POP must ask for no tokens; its certificate is not verified. How \
+            many are whole is told on standard error, a line for each change, once a second at most.
+            """)
+
+    @Option(help: ArgumentHelp("Where to connect, in this order; may be repeated.", valueName: "wss-url"))
+    var pop: [String]
+
+    @Option(help: "How many.")
+    var count = 100
+
+    @Option(help: "What their ids begin with.")
+    var prefix = "bench-"
+
+    @Option(help: "How many are started in a second.")
+    var rate = 100
+
+    package init() {}
+
+    package func validate() throws {
+        for url in pop where PopURL(url) == nil {
+            throw ValidationError("--pop must be wss://host:port, not \(url)")
+        }
+        guard (1...100_000).contains(count) else { throw ValidationError("--count must be 1 to 100000") }
+        guard (1...100_000).contains(rate) else { throw ValidationError("--rate must be 1 to 100000") }
+    }
+
+    var plan: DeviceCrowdPlan {
+        DeviceCrowdPlan(pops: pop.compactMap { PopURL($0) }, count: count, prefix: prefix, perSecond: rate)
     }
 }

@@ -6,17 +6,27 @@ package import ProgramKit
 /// `pop-bench` from its arguments to its exit code.
 package struct BenchProgram {
     private let runStore: (StoreBenchPlan) throws -> StoreBenchResult
+    private let runDevices: (DeviceCrowdPlan, @escaping (String) -> Void) throws -> Void
     private let output: ProgramOutput
 
-    /// - Parameter runStore: measures; its error ends the program with 1.
-    package init(runStore: @escaping (StoreBenchPlan) throws -> StoreBenchResult, output: ProgramOutput) {
+    /// - Parameters:
+    ///   - runStore: measures; its error ends the program with 1.
+    ///   - runDevices: is many devices until a signal, and tells how many.
+    package init(
+        runStore: @escaping (StoreBenchPlan) throws -> StoreBenchResult,
+        runDevices: @escaping (DeviceCrowdPlan, @escaping (String) -> Void) throws -> Void,
+        output: ProgramOutput
+    ) {
         self.runStore = runStore
+        self.runDevices = runDevices
         self.output = output
     }
 
     /// Runs the program on the process's arguments and streams.
     package static func main() -> Never {
-        let program = BenchProgram(runStore: { try StoreBench.run($0) }, output: .standard)
+        let program = BenchProgram(
+            runStore: { try StoreBench.run($0) }, runDevices: { try DeviceCrowd.run($0, tell: $1) },
+            output: .standard)
         exit(program.run(Array(CommandLine.arguments.dropFirst())))
     }
 
@@ -27,6 +37,8 @@ package struct BenchProgram {
             switch command {
             case let store as StoreCommand:
                 return run(store)
+            case let devices as DevicesCommand:
+                return run(devices)
             case is BenchCommand:
                 output.complain(BenchCommand.helpMessage())
                 return ProgramExit.usage
@@ -36,6 +48,16 @@ package struct BenchProgram {
             }
         } catch {
             return output.answer(error, of: BenchCommand.self)
+        }
+    }
+
+    private func run(_ command: DevicesCommand) -> Int32 {
+        do {
+            try runDevices(command.plan, output.complain)
+            return ProgramExit.clean
+        } catch {
+            output.complain("pop-bench: \(error)")
+            return ProgramExit.failure
         }
     }
 

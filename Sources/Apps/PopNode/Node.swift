@@ -180,7 +180,7 @@ final class Node {
     private func received(_ signal: Int32) {
         if signal == SignalWatch.hangup {
             reloadCertificates()
-        } else if stopTimer == nil, plane.hasTaker, plane.sessionCount > 0,
+        } else if stopTimer == nil, plane.takerCount > 0, plane.sessionCount > 0,
             configuration.node.drainOnStop > .zero
         {
             drainAndStop()

@@ -192,6 +192,8 @@ extension Fleet {
         // The device learns of it by its stream; a flow has none.
         case .open: if conn.isFlow { sendClose(id, reason) }
         }
+        // Cut by the drain's deadline: the device may have heard of it first, and closed its connection.
+        if why == .sessionLost, sessions[conn.session]?.ending?.reason == .drained { why = .nodeDrained }
         conns[id] = nil
         if let user = conn.request.user { leave(user, id) }
         if conn.wasOpen { openConnCount -= 1 }

@@ -142,8 +142,8 @@ extension Fleet {
 
     // MARK: Reading
 
-    /// Whether another node is known to take devices.
-    package var hasTaker: Bool { drain.takers.takesAnyone }
+    /// Other nodes that are known to take devices.
+    package var takerCount: Int { drain.takers.openCount }
 
     package var drainSnapshot: DrainSnapshot {
         DrainSnapshot(

@@ -177,8 +177,8 @@ struct TakerBook {
 
     private var takerIDs: [NodeID] { order.filter { isAllowed($0) && entries[$0]?.takes == true } }
 
-    /// Whether any node takes devices.
-    var takesAnyone: Bool { !takerIDs.isEmpty }
+    /// Nodes that take devices.
+    var openCount: Int { takerIDs.count }
 
     /// What all takers together are sent in a second at most.
     var devicesPerSecond: Double {

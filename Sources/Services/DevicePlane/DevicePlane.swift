@@ -302,8 +302,8 @@ package final class DevicePlane {
     package var nodeState: NodeState { fleet.nodeState }
     package var drainSnapshot: DrainSnapshot { fleet.drainSnapshot }
 
-    /// Whether another node is known to take devices.
-    package var hasTaker: Bool { fleet.hasTaker }
+    /// Other nodes that are known to take devices.
+    package var takerCount: Int { fleet.takerCount }
 
     /// What takes longer to find out; lists hold `count` at most.
     package func drainDetails(atMost count: Int) -> DrainDetails {

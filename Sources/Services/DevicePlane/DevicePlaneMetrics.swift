@@ -113,8 +113,16 @@ extension DevicePlane {
         page.gauges(
             "pop_drain_state", "1 for the state that the node's last drain is in", by: "state",
             DrainSnapshot.State.allCases.map { ($0.rawValue, $0 == drain.state ? 1 : 0) })
+        page.gauge("pop_nodes_taking_devices", "Other nodes that are known to take devices", takerCount)
         page.gauge("pop_drain_devices_at_start", "Devices that the drain began with", drain.devicesTotal)
         page.gauge("pop_drain_devices_remaining", "Devices still to leave", drain.devicesRemaining)
+        page.gauge("pop_drain_devices_waiting", "Devices still to be told to leave", drain.devicesWaiting)
+        page.gauge("pop_drain_devices_moved", "Devices that have moved", drain.devicesMoved)
+        page.gauge(
+            "pop_drain_devices_lost", "Devices that went otherwise than by moving", drain.devicesLost)
+        page.gauge(
+            "pop_drain_devices_per_second", "The pace that devices are told at as things are",
+            drain.devicesPerSecond)
         page.gauge("pop_drain_conns_remaining", "Conns still to end", drain.connsRemaining)
         page.gauge("pop_drain_conns_cut", "Conns that the drain's deadline has cut", drain.connsCut)
         page.gauge(

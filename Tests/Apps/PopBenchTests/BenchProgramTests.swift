@@ -1,3 +1,4 @@
+import DeviceProtocol
 import PopBench
 import ProgramKit
 import Testing
@@ -7,6 +8,7 @@ private final class Run {
     var output = ""
     var errors = ""
     var plan: StoreBenchPlan?
+    var crowd: DeviceCrowdPlan?
     var exitCode: Int32 = -1
 
     init(_ arguments: [String]) {
@@ -14,7 +16,8 @@ private final class Run {
             runStore: { plan in
                 self.plan = plan
                 throw Failure()
-            }, output: ProgramOutput(print: { self.output += $0 }, complain: { self.errors += $0 })
+            }, runDevices: { plan, _ in self.crowd = plan },
+            output: ProgramOutput(print: { self.output += $0 }, complain: { self.errors += $0 })
         ).run(arguments)
     }
 }
@@ -37,6 +40,16 @@ struct BenchProgramTests {
         #expect(run.plan?.flushInterval == .milliseconds(100) && run.plan?.directory == "/x")
     }
 
+    @Test func `who the devices are comes from the command line`() {
+        let run = Run([
+            "devices", "--pop", "wss://a:1", "--pop", "wss://b:2", "--count", "7", "--prefix", "x", "--rate",
+            "9",
+        ])
+        #expect(run.exitCode == 0)
+        #expect(run.crowd?.count == 7 && run.crowd?.prefix == "x" && run.crowd?.perSecond == 9)
+        #expect(run.crowd?.pops.map(\.description) == ["wss://a:1", "wss://b:2"])
+    }
+
     @Test func `help and version go to standard output`() {
         for arguments in [["--help"], ["--version"], ["store", "--help"], ["help", "store"]] {
             let run = Run(arguments)
@@ -50,7 +63,8 @@ struct BenchProgramTests {
         [], ["--nonsense"], ["disk"], ["store", "--devices", "0"], ["store", "--loads", "-1"],
         ["store", "--seconds", "0"], ["store", "--churn", "10001"], ["store", "--flush-interval", "0"],
         ["store", "--outage-after", "50", "--outage-seconds", "20"], ["store", "-o", "xml"],
-        ["store", "extra"],
+        ["store", "extra"], ["devices"], ["devices", "--pop", "x"],
+        ["devices", "--pop", "wss://a", "--count", "0"],
     ])
     func `wrong usage is 64 with a message on standard error`(arguments: [String]) {
         let run = Run(arguments)

@@ -45,6 +45,20 @@ import Testing
         #expect(harness.nodeState == .drained)
     }
 
+    @Test func aConnIsCutWhoeverHasClosedTheConnectionFirst() throws {
+        let harness = FleetHarness()
+        _ = try harness.join("d")
+        let placements = try (0..<3).map { _ in try harness.openConn() }
+        harness.fleet.startDrain(DrainRequest(deadline: .seconds(1)), at: harness.moment)
+        harness.pass(.seconds(1))
+        #expect(harness.connEnds(placements[0].connID, .sessionLost).endedConns == [.nodeDrained])
+        #expect(harness.connEnds(placements[1].connID, .nodeDrained).endedConns == [.nodeDrained])
+        // Its last bytes had gone through before.
+        #expect(harness.connEnds(placements[2].connID, .finished).endedConns == [.finished])
+        let cut = harness.drainSnapshot.connsCut
+        #expect(cut == 2)
+    }
+
     @Test func aDrainingNodeTakesResumesOnly() throws {
         let harness = FleetHarness()
         let device = try harness.join("d")

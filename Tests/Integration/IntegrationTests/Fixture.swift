@@ -46,7 +46,8 @@ final class Fixture {
         try? FileManager.default.removeItem(at: folder)
     }
 
-    func startNode() throws {
+    /// - Parameter isReady: whether it takes devices; false for one that is cordoned or drained.
+    func startNode(isReady: Bool = true) throws {
         var configuration: [String: [String: Any]] = [
             "device": ["wss_port": Int(wssPort), "quic_port": Int(quicPort)],
             "ingress": ["port": Int(ingressPort)],
@@ -66,7 +67,7 @@ final class Fixture {
             ],
             environment: ["POP_ADMIN_TOKEN": Self.token], folder: folder)
         node = started
-        try wait("the node is ready") { (try? get("/readyz").status) == 200 }
+        try wait("the node is ready") { (try? get(isReady ? "/readyz" : "/livez").status) == 200 }
     }
 
     func startDevice(

@@ -1,0 +1,291 @@
+import Foundation
+import Testing
+
+/// A fleet is moved while clients use it: real nodes, real devices, transfers whose every byte is compared.
+@Suite(.serialized) struct DrainFleetTests {
+    /// A crowd of devices in one process, told apart from `pop-device` by their ids.
+    private func crowd(_ count: Int, at node: Fixture, _ folder: URL) throws -> RunningProgram {
+        let program = try RunningProgram(
+            "pop-bench",
+            [
+                "devices", "--pop", "wss://127.0.0.1:\(node.wssPort)", "--count", "\(count)", "--prefix",
+                "crowd-", "--rate", "100",
+            ], folder: folder)
+        return program
+    }
+
+    private func waitForDevices(_ count: Int, at node: Fixture) throws {
+        var devices: [[String: Any]] = []
+        do {
+            try node.wait("\(count) devices are whole") {
+                devices = try node.get("/v1/devices?status=online&node_id=self&limit=1000").items
+                return devices.count { $0["health"] as? String == "whole" } >= count
+            }
+        } catch {
+            let seen = devices.map { "\($0["device_id"] ?? "") \($0["health"] ?? "")" }
+            Issue.record("of \(count) devices: \(seen.joined(separator: ", "))")
+            throw error
+        }
+    }
+
+    private func waitForTakers(_ count: Int, at node: Fixture) throws {
+        try node.wait("\(count) nodes are known to take devices") {
+            let page = String(decoding: try node.get("/metrics").body, as: UTF8.self)
+            return page.contains("pop_nodes_taking_devices \(count)\n")
+        }
+    }
+
+    private func drain(_ node: Fixture) throws -> [String: Any] {
+        try node.get("/v1/nodes/self/drain").object
+    }
+
+    private func waitUntil(_ state: String, _ node: Fixture, seconds: Double = 60) throws {
+        try node.wait("the drain is \(state)", seconds: seconds) {
+            try drain(node)["state"] as? String == state
+        }
+    }
+
+    @Test func aFleetMovesAtItsRateAndNoTransferBreaks() throws {
+        let cluster = try Cluster(["a", "b"])
+        let (a, b) = (cluster.nodes[0], cluster.nodes[1])
+        for name in ["real-1", "real-2", "real-3"] { try a.startDevice(name) }
+        let crowd = try crowd(57, at: a, a.folder)
+        try waitForDevices(60, at: a)
+        try waitForTakers(1, at: a)
+
+        let server = try SlowServer()
+        let transfers = try (0..<40).map { try Transfer($0, through: a, of: server) }
+        try a.wait("all transfers are under way") { try a.conns().count == 40 }
+
+        let start = Date()
+        let order = try a.call(
+            "POST", "/v1/nodes/self/drain", ["deadline_seconds": 120, "devices_per_second": 10])
+        #expect(order.status == 202)
+        #expect(try a.get("/readyz").status == 503)
+        #expect(throws: SOCKSClient.Refused.self) { try a.connect(to: server.port) }
+        // Devices serve new clients where they are by now.
+        try b.wait("the first device has moved") {
+            try !b.get("/v1/devices?status=online&node_id=self").items.isEmpty
+        }
+        var fresh = 0
+        while try drain(a)["devices_waiting"] as? Int ?? 0 > 0 {
+            let client = try b.connect(to: server.port)
+            try client.write("quick\n")
+            #expect(try client.readToEnd() == SlowServer.quickAnswer)
+            fresh += 1
+        }
+        let told = Date().timeIntervalSince(start)
+        #expect(fresh > 0)
+        // 60 devices, the first at once and the last 5.9 s later.
+        #expect(told > 5.3 && told < 9, "told within \(told) s")
+
+        try waitForDevices(60, at: b)
+        #expect(try drain(a)["state"] as? String == "settling")
+        let waiting = try drain(a)
+        let blockers = try #require(waiting["blockers"] as? [[String: Any]])
+        #expect(!blockers.isEmpty && blockers.count <= 20)
+        #expect(blockers[0]["device_id"] is String && blockers[0]["age_seconds"] is Int)
+        server.finish()
+        for transfer in transfers { #expect(transfer.wait() == .whole) }
+        try waitUntil("drained", a)
+        try a.wait("the arrivals are counted") {
+            let targets = try drain(a)["targets"] as? [[String: Any]] ?? []
+            return targets.first?["arrived"] as? Int == 60
+        }
+        let over = try drain(a)
+        #expect(over["devices_total"] as? Int == 60)
+        #expect(over["devices_moved"] as? Int == 60)
+        #expect(over["devices_remaining"] as? Int == 0 && over["devices_lost"] as? Int == 0)
+        #expect(over["conns_cut"] as? Int == 0)
+        let sessions = try a.get("/v1/sessions?node_id=a&open=false&limit=1000").items
+        #expect(sessions.count == 60)
+        #expect(sessions.allSatisfy { $0["end_reason"] as? String == "drained" })
+        _ = crowd.stop()
+    }
+
+    @Test func whatADeadlineCutsIsCountedAndVisibleAtBothEnds() throws {
+        let cluster = try Cluster(["a", "b"])
+        let a = cluster.nodes[0]
+        for name in ["real-1", "real-2"] { try a.startDevice(name) }
+        let server = try SlowServer()
+        let transfers = try (0..<12).map { try Transfer($0, through: a, of: server) }
+        try a.wait("all transfers are under way") { try a.conns().count == 12 }
+        _ = try a.call(
+            "POST", "/v1/nodes/self/drain", ["deadline_seconds": 3, "devices_per_second": 50])
+        try waitUntil("drained", a)
+        for transfer in transfers { #expect(transfer.wait() == .reset) }
+        let over = try drain(a)
+        #expect(over["conns_cut"] as? Int == 12)
+        #expect(over["devices_moved"] as? Int == 2)
+        try a.wait("the targets saw resets") { server.resets == 12 }
+        #expect(server.completed == 0)
+        let history = try #require(try a.get("/v1/drains").items.first)
+        #expect(history["conns_cut"] as? Int == 12)
+    }
+
+    @Test func aNodeKilledInItsDrainComesBackDrained() throws {
+        let cluster = try Cluster(["a", "b"])
+        let (a, b) = (cluster.nodes[0], cluster.nodes[1])
+        let crowd = try crowd(20, at: a, a.folder)
+        try waitForDevices(20, at: a)
+        _ = try a.call(
+            "POST", "/v1/nodes/self/drain",
+            ["deadline_seconds": 600, "devices_per_second": 2, "reason": "disk"])
+        try a.wait("some have moved, and that is kept") {
+            try drain(a)["devices_moved"] as? Int ?? 0 >= 4
+                && (try b.get("/v1/drains").items.first?["devices_moved"] as? Int ?? 0) >= 2
+        }
+        let id = try #require(try drain(a)["drain_id"] as? String)
+        _ = a.node?.stop(SIGKILL)
+        try a.startNode(isReady: false)
+        // From its first moment: whoever comes is sent on, and everybody finds a place.
+        try waitForDevices(20, at: b)
+        let over = try drain(a)
+        #expect(over["drain_id"] as? String == id)
+        #expect(over["state"] as? String == "drained" && over["reason"] as? String == "disk")
+        #expect(over["devices_total"] as? Int == 20)
+        let moved = try #require(over["devices_moved"] as? Int)
+        #expect(moved >= 2 && over["devices_lost"] as? Int == 20 - moved)
+        #expect(try a.get("/readyz").status == 503)
+        #expect(try a.get("/v1/devices?status=online&node_id=self").items.isEmpty)
+        try b.wait("its end is on record") {
+            let row = try b.get("/v1/drains").items.first { $0["drain_id"] as? String == id }
+            return row?["state"] as? String == "drained" && row?["ended_at"] is String
+        }
+        // Until an operator says otherwise.
+        #expect(try b.call("DELETE", "/v1/nodes/a/drain").status == 200)
+        try a.wait("a is ready") { try a.get("/readyz").status == 200 }
+        _ = crowd.stop()
+    }
+
+    @Test func aStoppedNodeMovesItsDevicesFirst() throws {
+        let cluster = try Cluster(["a", "b"], settings: ["node": ["drain_on_stop_seconds": 20]])
+        let (a, b) = (cluster.nodes[0], cluster.nodes[1])
+        for name in ["real-1", "real-2"] { try a.startDevice(name) }
+        let server = try SlowServer()
+        let transfers = try (0..<6).map { try Transfer($0, through: a, of: server) }
+        try a.wait("all transfers are under way") { try a.conns().count == 6 }
+        try waitForTakers(1, at: a)
+        a.node?.signal(SIGTERM)
+        try waitForDevices(2, at: b)
+        server.finish()
+        for transfer in transfers { #expect(transfer.wait() == .whole) }
+        #expect(a.node?.waitUntilExit() == 0)
+        let row = try #require(try b.get("/v1/drains").items.first)
+        #expect(row["state"] as? String == "drained" && row["actor"] as? String == "node")
+        #expect(row["devices_moved"] as? Int == 2 && row["conns_cut"] as? Int == 0)
+        // It was no operator's wish: the next start takes devices.
+        try a.startNode()
+    }
+
+    @Test func aSecondSignalStopsAtOnce() throws {
+        let cluster = try Cluster(["a", "b"], settings: ["node": ["drain_on_stop_seconds": 600]])
+        let a = cluster.nodes[0]
+        try a.startDevice("real-1")
+        let server = try SlowServer()
+        let transfer = try Transfer(0, through: a, of: server)
+        try a.wait("the transfer is under way") { try a.conns().count == 1 }
+        try waitForTakers(1, at: a)
+        a.node?.signal(SIGTERM)
+        try a.wait("it drains") { try drain(a)["state"] as? String == "settling" }
+        a.node?.signal(SIGTERM)
+        #expect(a.node?.waitUntilExit() == 0)
+        #expect(transfer.wait() == .reset)
+    }
+}
+
+/// Answers with a long stream that goes on until it is told to finish, or at once to `quick`.
+private final class SlowServer: @unchecked Sendable {
+    static let quickAnswer = Array("here\n".utf8)
+    private let lock = NSLock()
+    private var isFinishing = false
+    private var counts = (resets: 0, completed: 0)
+    private var server: TestServer?
+    var port: UInt16 { server?.port ?? 0 }
+
+    init() throws {
+        server = try TestServer { [weak self] socket in
+            let request = String(decoding: try socket.read(64), as: UTF8.self)
+            if request == "quick\n" {
+                try socket.write(Self.quickAnswer)
+                return socket.finishWriting()
+            }
+            let seed = UInt64(request.trimmingCharacters(in: .whitespacesAndNewlines)) ?? 0
+            try self?.serve(socket, seed)
+        }
+    }
+
+    var resets: Int { lock.withLock { counts.resets } }
+    var completed: Int { lock.withLock { counts.completed } }
+    func finish() { lock.withLock { isFinishing = true } }
+
+    private func serve(_ socket: TestSocket, _ seed: UInt64) throws {
+        let pause = DispatchSemaphore(value: 0)
+        var block: UInt64 = 0
+        do {
+            while !lock.withLock({ isFinishing }) {
+                try socket.write(Transfer.block(seed, block))
+                block += 1
+                _ = pause.wait(timeout: .now() + .milliseconds(50))
+            }
+            try socket.write(Transfer.end)
+            socket.finishWriting()
+            guard try socket.readToEnd().isEmpty else { return }
+            lock.withLock { counts.completed += 1 }
+        } catch {
+            lock.withLock { counts.resets += 1 }
+        }
+    }
+}
+
+/// A client that reads such a stream and compares every byte.
+private final class Transfer: @unchecked Sendable {
+    enum Outcome: Equatable {
+        case whole
+        case wrong
+        case incomplete
+        case reset
+    }
+
+    static let end = Array("end of the stream".utf8)
+    private static let blockBytes = 4_096
+    private let seed: UInt64
+    private let done = DispatchSemaphore(value: 0)
+    private var outcome = Outcome.incomplete
+
+    static func block(_ seed: UInt64, _ number: UInt64) -> [UInt8] {
+        pseudoRandomBytes(blockBytes, seed: seed &* 1_000_003 &+ number)
+    }
+
+    init(_ seed: Int, through node: Fixture, of server: SlowServer) throws {
+        self.seed = UInt64(seed)
+        let socket = try node.connect(to: server.port)
+        try socket.write("\(seed)\n")
+        let reader = Thread { [self] in
+            outcome = read(socket)
+            done.signal()
+        }
+        reader.stackSize = 256 << 10
+        reader.start()
+    }
+
+    func wait() -> Outcome {
+        done.wait()
+        return outcome
+    }
+
+    private func read(_ socket: TestSocket) -> Outcome {
+        var number: UInt64 = 0
+        do {
+            while true {
+                let piece = try socket.read(exactly: Self.blockBytes)
+                if piece == Self.end { return try socket.read().isEmpty ? .whole : .wrong }
+                guard piece.count == Self.blockBytes else { return .incomplete }
+                guard piece == Self.block(seed, number) else { return .wrong }
+                number += 1
+            }
+        } catch {
+            return .reset
+        }
+    }
+}
