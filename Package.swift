@@ -346,7 +346,7 @@ let package = Package(
         tests(
             "Integration", "IntegrationTests",
             uses: [
-                "pop-node", "pop-device", "popctl", "pop-conformance", "Domain", "Postgres",
+                "pop-node", "pop-device", "popctl", "pop-conformance", "pop-bench", "Domain", "Postgres",
                 "TemporaryPostgres",
             ]),
         tests(

@@ -9,7 +9,11 @@ package struct BenchCommand: ParsableCommand {
         abstract: "Load for parts of a POP, and what they cost.",
         discussion: "Exit codes: 0 done, 1 failure (also: something was lost or doubled), 64 wrong usage.",
         version: Release.version,
-        subcommands: [StoreCommand.self, DevicesCommand.self])
+        subcommands: [
+            StoreCommand.self, DevicesCommand.self, FleetCommand.self, BulkCommand.self, LatencyCommand.self,
+            ChurnCommand.self,
+            DatagramCommand.self, IdleCommand.self,
+        ])
 
     package init() {}
 }

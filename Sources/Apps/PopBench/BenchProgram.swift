@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import EventLoop
 internal import Glibc
 internal import JSON
 package import ProgramKit
@@ -39,6 +40,8 @@ package struct BenchProgram {
                 return run(store)
             case let devices as DevicesCommand:
                 return run(devices)
+            case let command as any MeasuringCommand:
+                return measure(command)
             case is BenchCommand:
                 output.complain(BenchCommand.helpMessage())
                 return ProgramExit.usage
@@ -54,6 +57,25 @@ package struct BenchProgram {
     private func run(_ command: DevicesCommand) -> Int32 {
         do {
             try runDevices(command.plan, output.complain)
+            return ProgramExit.clean
+        } catch {
+            output.complain("pop-bench: \(error)")
+            return ProgramExit.failure
+        }
+    }
+
+    private func measure(_ command: any MeasuringCommand) -> Int32 {
+        do {
+            ProcessSettings.prepareDaemon()
+            let results = try command.measure()
+            for figures in results {
+                output.print(
+                    command.output == .json ? figures.json.text : "\(figures.title)\n\(figures.table)\n")
+            }
+            guard results.allSatisfy({ $0.failures == 0 }) else {
+                output.complain("pop-bench: something failed")
+                return ProgramExit.failure
+            }
             return ProgramExit.clean
         } catch {
             output.complain("pop-bench: \(error)")

@@ -1,0 +1,164 @@
+internal import Domain
+internal import EventLoop
+internal import Glibc
+
+/// A TCP socket whose calls wait, at most 30 s each; for threads that have nothing else to do.
+final class WaitingSocket: @unchecked Sendable {
+    struct Failure: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    let descriptor: Int32
+    private static let patienceMilliseconds: Int32 = 30_000
+
+    init(_ descriptor: Int32) {
+        self.descriptor = descriptor
+    }
+
+    deinit {
+        Sockets.close(descriptor)
+    }
+
+    convenience init(connectingTo address: SocketAddress) throws {
+        let (descriptor, inProgress) = try Sockets.connect(address)
+        self.init(descriptor)
+        if inProgress { try wait(Int16(POLLOUT)) }
+        if let error = Sockets.pendingError(descriptor, "connect") { throw error }
+    }
+
+    /// Connects through a SOCKS5 ingress without authentication.
+    convenience init(through ingress: SocketAddress, to target: SocketAddress) throws {
+        try self.init(connectingTo: ingress)
+        _ = try request(1, target)
+    }
+
+    /// The address in the answer to a SOCKS5 request.
+    func request(_ command: UInt8, _ target: SocketAddress) throws -> SocketAddress {
+        guard case .v4(let ip) = target.ip else { throw Failure(description: "the bench speaks IPv4 only") }
+        let address = (0..<4).map { UInt8(truncatingIfNeeded: ip.value >> UInt32(24 - 8 * $0)) }
+        let port = [UInt8(target.port >> 8), UInt8(truncatingIfNeeded: target.port)]
+        try write([5, 1, 0])
+        guard try read(exactly: 2) == [5, 0] else { throw Failure(description: "the ingress wants a login") }
+        try write([5, command, 0, 1] + address + port)
+        let reply = try read(exactly: 10)
+        guard reply[1] == 0 else { throw Failure(description: "the ingress answers \(reply[1])") }
+        let bound = reply[4..<8].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        return SocketAddress(ip: .v4(IPv4Address(bound)), port: UInt16(reply[8]) << 8 | UInt16(reply[9]))
+    }
+
+    func write(_ bytes: [UInt8]) throws {
+        var sent = 0
+        while sent < bytes.count {
+            let count = bytes.withUnsafeBytes {
+                Sockets.send(descriptor, UnsafeRawBufferPointer(rebasing: $0[sent...]))
+            }
+            if count == -Int(Errno.again) {
+                try wait(Int16(POLLOUT))
+            } else {
+                sent += try check(count, "send")
+            }
+        }
+    }
+
+    /// Fills as much of `buffer` as has come; 0 at the end.
+    func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+        while true {
+            let count = Sockets.read(descriptor, buffer)
+            if count != -Int(Errno.again) { return try check(count, "read") }
+            try wait(Int16(POLLIN))
+        }
+    }
+
+    func read(exactly count: Int) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        var filled = 0
+        while filled < count {
+            let more = try bytes.withUnsafeMutableBytes {
+                try read(into: UnsafeMutableRawBufferPointer(rebasing: $0[filled...]))
+            }
+            guard more > 0 else { throw Failure(description: "the connection ended early") }
+            filled += more
+        }
+        return bytes
+    }
+
+    func finishWriting() { Sockets.shutdownWrite(descriptor) }
+
+    func wait(_ events: Int16) throws {
+        try Self.wait(descriptor, events)
+    }
+
+    static func wait(_ descriptor: Int32, _ events: Int16) throws {
+        var entry = pollfd(fd: descriptor, events: events, revents: 0)
+        guard poll(&entry, 1, patienceMilliseconds) > 0 else {
+            throw Failure(description: "nothing for 30 s")
+        }
+    }
+
+    private func check(_ count: Int, _ call: String) throws -> Int {
+        guard count >= 0 else { throw SystemError(call: call, errorNumber: Int32(-count)) }
+        return count
+    }
+}
+
+/// A TCP server for loads, one thread a connection. A connection begins with 16 bytes, the first of which
+/// says what is wanted: `E` echo, `D` as many bytes as the next eight say, `U` take until FIN and answer a byte.
+final class LoadTarget: Sendable {
+    let address: SocketAddress
+    private let descriptor: Int32
+
+    init() throws {
+        let any = SocketAddress(ip: .v4(IPv4Address(0x7f00_0001)), port: 0)
+        let descriptor = try Sockets.listen(any)
+        self.descriptor = descriptor
+        address = Sockets.localAddress(descriptor) ?? any
+        // It lives as long as the program.
+        _ = try LoopThread(name: "target") {
+            while true {
+                do {
+                    guard let (connection, _) = try Sockets.accept(descriptor) else {
+                        try WaitingSocket.wait(descriptor, Int16(POLLIN))
+                        continue
+                    }
+                    let socket = WaitingSocket(connection)
+                    _ = try? LoopThread(name: "target-conn") { try? Self.serve(socket) }
+                } catch is WaitingSocket.Failure {
+                    continue
+                } catch {
+                    return
+                }
+            }
+        }
+    }
+
+    static func head(_ kind: Character, _ count: Int = 0) -> [UInt8] {
+        [kind.asciiValue ?? 0] + (0..<8).map { UInt8(truncatingIfNeeded: count >> (8 * $0)) }
+            + [UInt8](repeating: 0, count: 7)
+    }
+
+    private static func serve(_ socket: WaitingSocket) throws {
+        let head = try socket.read(exactly: 16)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
+        defer { buffer.deallocate() }
+        switch head[0] {
+        case UInt8(ascii: "D"):
+            var left = (0..<8).reduce(0) { $0 | Int(head[1 + $1]) << (8 * $1) }
+            let block = [UInt8](repeating: 0x5a, count: 256 << 10)
+            while left > 0 {
+                try socket.write(left < block.count ? Array(block.prefix(left)) : block)
+                left -= min(left, block.count)
+            }
+        case UInt8(ascii: "U"):
+            while try socket.read(into: buffer) > 0 {}
+            try socket.write([1])
+        default:
+            while true {
+                let count = try socket.read(into: buffer)
+                guard count > 0 else { break }
+                try socket.write(Array(buffer[..<count]))
+            }
+        }
+        socket.finishWriting()
+        _ = try socket.read(into: buffer)
+    }
+}
