@@ -80,6 +80,12 @@ enum Cell {
         return seconds < 0 ? "in " + span(-seconds) : span(seconds)
     }
 
+    /// A number of seconds, as ages are shown.
+    static func seconds(_ value: JSONValue?) -> String {
+        guard let seconds = value?.number, seconds >= 0, seconds < 1e15 else { return text(value) }
+        return span(Int64(seconds))
+    }
+
     /// Two units where the smaller one still matters.
     static func span(_ seconds: Int64) -> String {
         func two(_ larger: Int64, _ unit: String, _ smaller: Int64, _ smallUnit: String) -> String {

@@ -25,7 +25,7 @@ struct ListNodes: ControlVerb {
         .number("RECEIVED", "bytes_received", rank: 3, Cell.bytes),
         .number("CPU", "cpu_utilization", rank: 2, Cell.percent),
         .number("MEMORY", "memory_used_bytes", rank: 5, Cell.bytes), .word("VERSION", "version", rank: 7),
-        .age("UP", "started_at", rank: 6), .age("SEEN", "last_seen_at", rank: 8),
+        .age("UP", "started_at", rank: 6), .number("AGE", "age_seconds", rank: 8, Cell.seconds),
     ]
 
     func perform(_ session: ControlSession) throws {

@@ -43,7 +43,7 @@ final class NodeAdminBackend: AdminBackend {
         return NodeRow(
             nodeID: nodeID, state: plane.nodeState, location: record.location,
             advertiseHost: record.advertiseHost, wssPort: record.wssPort, quicPort: record.quicPort,
-            version: record.version, startedAt: record.startedAt, lastSeenAt: SystemClock.wall,
+            version: record.version, startedAt: record.startedAt, lastSeenAt: SystemClock.wall, age: 0,
             devicesOnline: UInt64(plane.sessionCount), connsActive: UInt64(plane.connCount),
             bytesSent: totals.bytesSent, bytesReceived: totals.bytesReceived,
             cpuUtilization: load.cpuUtilization, memoryUsedBytes: load.memory?.usedBytes ?? 0,

@@ -71,6 +71,7 @@ extension NodeRow {
         writer.field("version", version)
         writer.field("started_at", startedAt)
         writer.field("last_seen_at", lastSeenAt)
+        writer.field("age_seconds", age)
         writer.field("devices_online", devicesOnline)
         writer.field("conns_active", connsActive)
         writer.field("bytes_sent", bytesSent)
@@ -95,7 +96,7 @@ extension DeviceRow {
             bytesSent: live.bytesSent, bytesReceived: live.bytesReceived,
             cpuUtilization: live.load?.cpuUtilization, memoryUsedBytes: live.load?.memoryUsedBytes,
             memoryTotalBytes: live.load?.memoryTotalBytes, firstSeenAt: firstSeenAt,
-            lastSeenAt: live.lastSeenAt)
+            lastSeenAt: live.lastSeenAt, age: 0)
     }
 
     func write(to writer: inout JSONWriter) {
@@ -124,6 +125,7 @@ extension DeviceRow {
         writer.field("memory_total_bytes", memoryTotalBytes)
         writer.field("first_seen_at", firstSeenAt)
         writer.field("last_seen_at", lastSeenAt)
+        writer.field("age_seconds", age)
         writer.endObject()
     }
 }

@@ -130,6 +130,7 @@ extension AdminAPI {
         row.online = false
         row.health = nil
         row.activeConns = 0
+        row.age = nil
         return row
     }
 

@@ -293,7 +293,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/NodeList" }
-              example: { items: [ { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800, max_devices: 100000 } ], next_cursor: null }
+              example: { items: [ { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", age_seconds: 1.25, devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800, max_devices: 100000 } ], next_cursor: null }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -320,7 +320,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Node" }
-              example: { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800, max_devices: 100000 }
+              example: { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", age_seconds: 1.25, devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800, max_devices: 100000 }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -358,7 +358,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Node" }
-              example: { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800, max_devices: 100000 }
+              example: { node_id: pop-1, state: active, location: eu-west, advertise_host: pop-1.example.net, wss_port: 443, quic_port: 443, version: 0.1.0, started_at: "2026-01-31T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", age_seconds: 1.25, devices_online: 2, conns_active: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.12, memory_used_bytes: 52428800, max_devices: 100000 }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -600,7 +600,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/DeviceList" }
-              example: { items: [ { device_id: dev7, status: online, enabled: true, node_id: pop-1, session_id: 7f3c0c6e-6a54-4a3e-9c62-0b0a3f7c5d11, location: eu-west, tags: [mobile], capacity: 100, agent_version: 0.1.0, remote_address: "192.0.2.7:51000", quic_remote_address: "192.0.2.7:51001", health: whole, session_epoch: 1769850300120000, connected_at: "2026-01-31T09:05:00.120Z", last_heartbeat_at: "2026-01-31T09:06:00.120Z", rtt_ms: 12.5, active_conns: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.2, memory_used_bytes: 1048576, memory_total_bytes: 8388608, first_seen_at: "2026-01-30T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z" } ], next_cursor: null }
+              example: { items: [ { device_id: dev7, status: online, enabled: true, node_id: pop-1, session_id: 7f3c0c6e-6a54-4a3e-9c62-0b0a3f7c5d11, location: eu-west, tags: [mobile], capacity: 100, agent_version: 0.1.0, remote_address: "192.0.2.7:51000", quic_remote_address: "192.0.2.7:51001", health: whole, session_epoch: 1769850300120000, connected_at: "2026-01-31T09:05:00.120Z", last_heartbeat_at: "2026-01-31T09:06:00.120Z", rtt_ms: 12.5, active_conns: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.2, memory_used_bytes: 1048576, memory_total_bytes: 8388608, first_seen_at: "2026-01-30T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", age_seconds: 1.25 } ], next_cursor: null }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -629,7 +629,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Device" }
-              example: { device_id: dev7, status: online, enabled: true, node_id: pop-1, session_id: 7f3c0c6e-6a54-4a3e-9c62-0b0a3f7c5d11, location: eu-west, tags: [mobile], capacity: 100, agent_version: 0.1.0, remote_address: "192.0.2.7:51000", quic_remote_address: "192.0.2.7:51001", health: whole, session_epoch: 1769850300120000, connected_at: "2026-01-31T09:05:00.120Z", last_heartbeat_at: "2026-01-31T09:06:00.120Z", rtt_ms: 12.5, active_conns: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.2, memory_used_bytes: 1048576, memory_total_bytes: 8388608, first_seen_at: "2026-01-30T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z" }
+              example: { device_id: dev7, status: online, enabled: true, node_id: pop-1, session_id: 7f3c0c6e-6a54-4a3e-9c62-0b0a3f7c5d11, location: eu-west, tags: [mobile], capacity: 100, agent_version: 0.1.0, remote_address: "192.0.2.7:51000", quic_remote_address: "192.0.2.7:51001", health: whole, session_epoch: 1769850300120000, connected_at: "2026-01-31T09:05:00.120Z", last_heartbeat_at: "2026-01-31T09:06:00.120Z", rtt_ms: 12.5, active_conns: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.2, memory_used_bytes: 1048576, memory_total_bytes: 8388608, first_seen_at: "2026-01-30T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", age_seconds: 1.25 }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -670,7 +670,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Device" }
-              example: { device_id: dev7, status: online, enabled: true, node_id: pop-1, session_id: 7f3c0c6e-6a54-4a3e-9c62-0b0a3f7c5d11, location: eu-west, tags: [mobile], capacity: 100, agent_version: 0.1.0, remote_address: "192.0.2.7:51000", quic_remote_address: "192.0.2.7:51001", health: whole, session_epoch: 1769850300120000, connected_at: "2026-01-31T09:05:00.120Z", last_heartbeat_at: "2026-01-31T09:06:00.120Z", rtt_ms: 12.5, active_conns: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.2, memory_used_bytes: 1048576, memory_total_bytes: 8388608, first_seen_at: "2026-01-30T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z" }
+              example: { device_id: dev7, status: online, enabled: true, node_id: pop-1, session_id: 7f3c0c6e-6a54-4a3e-9c62-0b0a3f7c5d11, location: eu-west, tags: [mobile], capacity: 100, agent_version: 0.1.0, remote_address: "192.0.2.7:51000", quic_remote_address: "192.0.2.7:51001", health: whole, session_epoch: 1769850300120000, connected_at: "2026-01-31T09:05:00.120Z", last_heartbeat_at: "2026-01-31T09:06:00.120Z", rtt_ms: 12.5, active_conns: 1, bytes_sent: 1024, bytes_received: 4096, cpu_utilization: 0.2, memory_used_bytes: 1048576, memory_total_bytes: 8388608, first_seen_at: "2026-01-30T09:05:00.120Z", last_seen_at: "2026-01-31T09:06:00.120Z", age_seconds: 1.25 }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -1639,7 +1639,7 @@ components:
         checks: { type: array, items: { $ref: "#/components/schemas/Check" } }
     Node:
       type: object
-      required: [node_id, state, location, advertise_host, wss_port, quic_port, version, started_at, last_seen_at, devices_online, conns_active, bytes_sent, bytes_received, cpu_utilization, memory_used_bytes, max_devices]
+      required: [node_id, state, location, advertise_host, wss_port, quic_port, version, started_at, last_seen_at, age_seconds, devices_online, conns_active, bytes_sent, bytes_received, cpu_utilization, memory_used_bytes, max_devices]
       properties:
         node_id: { type: string }
         state: { type: string, enum: [active, cordoned, draining, drained, down] }
@@ -1650,6 +1650,7 @@ components:
         version: { type: string }
         started_at: { type: string, format: date-time }
         last_seen_at: { type: string, format: date-time }
+        age_seconds: { type: number, minimum: 0, description: "Since the node was last heard of, by the database's clock; 0 of the answering node." }
         devices_online: { type: integer, minimum: 0 }
         conns_active: { type: integer, minimum: 0 }
         bytes_sent: { type: integer, minimum: 0 }
@@ -1827,7 +1828,7 @@ components:
         next_cursor: { type: [string, "null"] }
     Device:
       type: object
-      required: [device_id, status, enabled, node_id, session_id, location, tags, capacity, agent_version, remote_address, quic_remote_address, health, session_epoch, connected_at, last_heartbeat_at, rtt_ms, active_conns, bytes_sent, bytes_received, cpu_utilization, memory_used_bytes, memory_total_bytes, first_seen_at, last_seen_at]
+      required: [device_id, status, enabled, node_id, session_id, location, tags, capacity, agent_version, remote_address, quic_remote_address, health, session_epoch, connected_at, last_heartbeat_at, rtt_ms, active_conns, bytes_sent, bytes_received, cpu_utilization, memory_used_bytes, memory_total_bytes, first_seen_at, last_seen_at, age_seconds]
       properties:
         device_id: { type: string }
         status: { type: string, enum: [online, offline] }
@@ -1856,6 +1857,7 @@ components:
           type: [string, "null"]
           format: date-time
         last_seen_at: { type: string, format: date-time }
+        age_seconds: { type: [number, "null"], minimum: 0, description: "How old what is shown of an online device may be: since its node was last heard of, by the database's clock; 0 at the answering node; null when offline." }
     Disconnected:
       type: object
       required: [device_id, session_id]

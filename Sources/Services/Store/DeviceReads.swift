@@ -7,7 +7,7 @@ enum DeviceReads {
         device_id, status, enabled, node_id, session_id, session_epoch, location, tags, capacity,
         agent_version, remote_address, quic_remote_address, health, connected_at, last_heartbeat_at, rtt_ms,
         active_conns, bytes_sent, bytes_received, cpu_utilization, memory_used_bytes, memory_total_bytes,
-        first_seen_at, last_seen_at
+        first_seen_at, last_seen_at, CASE WHEN status = 'online' THEN (\(NodeReads.age)) END AS age
         """
 
     static func one(_ device: DeviceID) -> PostgresStatement {
@@ -35,6 +35,7 @@ enum DeviceReads {
             cpuUtilization: try row.optionalDouble("cpu_utilization"),
             memoryUsedBytes: try row.optionalInteger("memory_used_bytes"),
             memoryTotalBytes: try row.optionalInteger("memory_total_bytes"),
-            firstSeenAt: try row.time("first_seen_at"), lastSeenAt: try row.time("last_seen_at"))
+            firstSeenAt: try row.time("first_seen_at"), lastSeenAt: try row.time("last_seen_at"),
+            age: try row.optionalDouble("age"))
     }
 }

@@ -146,10 +146,22 @@ enum LoadReads {
 enum NodeReads {
     private static let select = """
         SELECT node_id, pop.node_state(state, last_seen_at) AS state, location, advertise_host, wss_port,
-            quic_port, version, started_at, last_seen_at, devices_online, conns_active, bytes_sent,
+            quic_port, version, started_at, last_seen_at,
+            \(seconds("last_seen_at")) AS age, devices_online, conns_active, bytes_sent,
             bytes_received, cpu_utilization, memory_used_bytes, max_devices, registration_ms, lag_ms
         FROM pop.nodes
         """
+
+    /// The age of what the node of `node_id` has told, for rows that have such a column.
+    static let age = """
+        SELECT \(seconds("renewed_at")) FROM (
+            SELECT node_id AS own_id, last_seen_at AS renewed_at FROM pop.nodes
+        ) n WHERE own_id = node_id
+        """
+
+    private static func seconds(_ time: String) -> String {
+        "greatest(0, round(extract(epoch FROM now() - \(time)), 3))::double precision"
+    }
 
     static let all = PostgresStatement(select + " ORDER BY node_id")
 
@@ -168,7 +180,7 @@ enum NodeReads {
                     advertiseHost: try row.optionalString("advertise_host"),
                     wssPort: try row.integer("wss_port"), quicPort: try row.integer("quic_port"),
                     version: try row.string("version"), startedAt: try row.time("started_at"),
-                    lastSeenAt: try row.time("last_seen_at"),
+                    lastSeenAt: try row.time("last_seen_at"), age: try row.double("age"),
                     devicesOnline: try row.integer("devices_online"),
                     connsActive: try row.integer("conns_active"), bytesSent: try row.integer("bytes_sent"),
                     bytesReceived: try row.integer("bytes_received"),

@@ -205,6 +205,9 @@ package struct DeviceRow: Sendable, Hashable {
     /// Nil for a connected device whose row could not be read yet.
     package var firstSeenAt: WallTime?
     package var lastSeenAt: WallTime
+    /// Seconds, by the database's clock, since the node of an online device was last heard of: what is shown of the
+    /// device may be as old. Nil when offline.
+    package var age: Double?
 
     package init(
         deviceID: DeviceID, online: Bool, enabled: Bool, nodeID: NodeID?, sessionID: SessionID?,
@@ -212,7 +215,8 @@ package struct DeviceRow: Sendable, Hashable {
         remoteAddress: String?, quicRemoteAddress: String?, health: SessionHealth?,
         connectedAt: WallTime?, lastHeartbeatAt: WallTime?, roundTripMilliseconds: Double?,
         activeConns: UInt64, bytesSent: UInt64, bytesReceived: UInt64, cpuUtilization: Double?,
-        memoryUsedBytes: UInt64?, memoryTotalBytes: UInt64?, firstSeenAt: WallTime?, lastSeenAt: WallTime
+        memoryUsedBytes: UInt64?, memoryTotalBytes: UInt64?, firstSeenAt: WallTime?, lastSeenAt: WallTime,
+        age: Double?
     ) {
         self.deviceID = deviceID
         self.online = online
@@ -238,6 +242,7 @@ package struct DeviceRow: Sendable, Hashable {
         self.memoryTotalBytes = memoryTotalBytes
         self.firstSeenAt = firstSeenAt
         self.lastSeenAt = lastSeenAt
+        self.age = age
     }
 }
 
@@ -362,6 +367,8 @@ package struct NodeRow: Sendable, Hashable {
     package var version: String
     package var startedAt: WallTime
     package var lastSeenAt: WallTime
+    /// Seconds since then, by the database's clock.
+    package var age: Double
     package var devicesOnline: UInt64
     package var connsActive: UInt64
     package var bytesSent: UInt64
@@ -378,7 +385,7 @@ package struct NodeRow: Sendable, Hashable {
     package init(
         nodeID: NodeID, state: NodeState, location: String, advertiseHost: String?, wssPort: UInt16,
         quicPort: UInt16, version: String, startedAt: WallTime, lastSeenAt: WallTime,
-        devicesOnline: UInt64, connsActive: UInt64, bytesSent: UInt64, bytesReceived: UInt64,
+        age: Double, devicesOnline: UInt64, connsActive: UInt64, bytesSent: UInt64, bytesReceived: UInt64,
         cpuUtilization: Double, memoryUsedBytes: UInt64, maximumDevices: UInt64 = 0,
         registrationMilliseconds: Double = 0, lagMilliseconds: Double = 0
     ) {
@@ -391,6 +398,7 @@ package struct NodeRow: Sendable, Hashable {
         self.version = version
         self.startedAt = startedAt
         self.lastSeenAt = lastSeenAt
+        self.age = age
         self.devicesOnline = devicesOnline
         self.connsActive = connsActive
         self.bytesSent = bytesSent

@@ -226,7 +226,7 @@ func someDevice(_ text: String) -> DeviceID {
 func nodeRow(_ id: String, state: NodeState = .active, host: String? = nil) -> NodeRow {
     NodeRow(
         nodeID: someNode(id), state: state, location: "eu", advertiseHost: host, wssPort: 443, quicPort: 443,
-        version: "0.1.0", startedAt: someTime, lastSeenAt: someTime, devicesOnline: 1, connsActive: 2,
+        version: "0.1.0", startedAt: someTime, lastSeenAt: someTime, age: 0, devicesOnline: 1, connsActive: 2,
         bytesSent: 3, bytesReceived: 4, cpuUtilization: 0.5, memoryUsedBytes: 6, maximumDevices: 50)
 }
 
@@ -236,7 +236,8 @@ func deviceRow(_ id: String, online: Bool = false, node: String? = nil, epoch: U
         sessionEpoch: epoch, location: "eu", tags: ["a"], capacity: 0, agentVersion: "1", remoteAddress: nil,
         quicRemoteAddress: nil, health: online ? .whole : nil, connectedAt: nil, lastHeartbeatAt: nil,
         roundTripMilliseconds: nil, activeConns: 0, bytesSent: 1, bytesReceived: 2, cpuUtilization: nil,
-        memoryUsedBytes: nil, memoryTotalBytes: nil, firstSeenAt: someTime, lastSeenAt: someTime)
+        memoryUsedBytes: nil, memoryTotalBytes: nil, firstSeenAt: someTime, lastSeenAt: someTime,
+        age: online ? 1.5 : nil)
 }
 
 func sessionRow(_ serial: UInt64, device: String, isOpen: Bool = true) -> SessionRow {

@@ -107,6 +107,31 @@ import Testing
         #expect(try store.device("absent") == nil)
     }
 
+    @Test func whatIsShownOfADeviceIsAsOldAsTheWordOfItsNode() throws {
+        #expect(store.pump { store.client.health.isConnected })
+        try sql.run(
+            script: """
+                INSERT INTO pop.nodes (node_id, incarnation, state, wss_port, quic_port, version, started_at,
+                    last_seen_at)
+                VALUES ('far', gen_random_uuid(), 'active', 1, 1, '1', now(), now() - interval '7 seconds'),
+                    ('ahead', gen_random_uuid(), 'active', 1, 1, '1', now(), now() + interval '1 hour');
+                INSERT INTO pop.devices (device_id, status, node_id, session_id, health)
+                VALUES ('a', 'online', 'far', gen_random_uuid(), 'whole'),
+                    ('b', 'online', 'ahead', gen_random_uuid(), 'whole');
+                INSERT INTO pop.devices (device_id, node_id) VALUES ('c', 'far');
+                """)
+        let ages = try store.devices(DeviceListQuery()).items.map(\.age)
+        #expect(ages.count == 3)
+        #expect((7..<60).contains(try #require(ages[0])))
+        #expect(ages[1] == 0)
+        #expect(ages[2] == nil)
+        guard case .node(let node?) = try store.ask(.node(try #require(NodeID("far")))) else {
+            Issue.record("no node")
+            return
+        }
+        #expect((7..<60).contains(node.age))
+    }
+
     @Test mutating func aCursorOfAnotherListIsRefused() throws {
         for number in 0..<3 { #expect(store.start(try records.session("c-\(number)"))) }
         let page = try store.devices(DeviceListQuery(limit: 1))
