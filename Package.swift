@@ -163,6 +163,7 @@ let package = Package(
             "Ingress",
             uses: [
                 "Domain", "EventLoop", "Observability", "SOCKS5", "HTTP1", "HTTPConnect", "Fleet", "JSON",
+                "TLS",
                 "DataPlane", "DevicePlane",
             ],
             packages: [logging]),

@@ -89,6 +89,20 @@ extension Outbox {
         return found
     }
 
+    /// What is kept of an owner that has one secret of a kind.
+    package func secret(kind: Int64, owner: String) throws(OutboxError) -> OutboxSecret? {
+        var found: OutboxSecret?
+        try database.run(
+            "SELECT hash, value, seen_at FROM secret WHERE kind = ?1 AND owner = ?2 LIMIT 1",
+            [.integer(kind), .text(owner)]
+        ) { row in
+            found = OutboxSecret(
+                kind: kind, hash: row.bytes(0), owner: owner, value: row.integer(1),
+                seenAtMicroseconds: row.integer(2))
+        }
+        return found
+    }
+
     /// A secret is no longer good.
     package func forget(kind: Int64, hash: [UInt8]) throws(OutboxError) {
         try changing { () throws(OutboxError) in

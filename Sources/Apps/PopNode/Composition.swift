@@ -23,6 +23,7 @@ extension FleetConfiguration {
             loadReportInterval: configuration.device.loadReportInterval,
             resumeGrace: configuration.device.resumeGrace,
             maximumDevices: configuration.device.maxDevices, strategy: configuration.ingress.strategy)
+        countsUsers = configuration.ingress.authentication == .password
     }
 }
 

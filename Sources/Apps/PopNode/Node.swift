@@ -45,6 +45,8 @@ final class Node {
     private let sessions: ClusterSessions
     private let plane: DevicePlane
     private let ingress: Ingress
+    private let passwords: PasswordWorker
+    private let sticky: StickySessions
     private let listeners: NodeListeners
     private var signals: SignalWatch?
     private var sampler: NodeSampler?
@@ -115,10 +117,15 @@ final class Node {
         plane.observer = observer
         sessions = ClusterSessions(
             on: loop, plane: plane, store: store, known: observer.known, logger: Logger(label: "cluster"))
+        passwords = try PasswordWorker(on: loop)
+        let users =
+            configuration.ingress.authentication == .password
+            ? UserAdmissions(on: loop, store: store, plane: plane, passwords: passwords) : nil
+        sticky = StickySessions(id, store: store, plane: plane)
         let metrics = MetricRegistry(on: loop)
         listeners = try NodeListeners(
             configuration, record, loop: loop, files: files, certificates: certificates, plane: plane,
-            store: store, known: observer.known, metrics: metrics)
+            store: store, known: observer.known, users: users, passwords: passwords, metrics: metrics)
         observer.events = listeners.events
         observer.drains = listeners.drains
         observer.standing = standing
@@ -126,9 +133,8 @@ final class Node {
         listeners.events.nodeStateChanged(plane.nodeState)
         ingress = try Ingress(
             on: loop, configuration: IngressConfiguration(configuration), plane: plane,
-            authenticator: configuration.ingress.authentication == .none
-                ? OpenIngressAuthenticator() : ClosedIngressAuthenticator(),
-            logger: Logger(label: "ingress"))
+            authenticator: users ?? OpenIngressAuthenticator(), logger: Logger(label: "ingress"))
+        ingress.sessions = sticky
         sampler = NodeSampler(on: loop, plane: plane, store: store)
         if let kept { restore(kept) }
         let takers = TakerWatch(id, on: loop, plane: plane, store: store)
@@ -241,6 +247,7 @@ final class Node {
             listeners.finish { [weak self] in
                 guard let self else { return }
                 sampler = nil
+                passwords.stop()
                 takers = nil
                 store.stop()
                 signals?.close()

@@ -3,6 +3,7 @@ internal import DevicePlane
 internal import Domain
 internal import EventLoop
 internal import Fleet
+internal import Ingress
 internal import JSON
 internal import Observability
 internal import Store
@@ -17,14 +18,20 @@ final class NodeAdminBackend: AdminBackend {
     private let known: KnownDevices
     private let admissions: DeviceAdmissions
     private let registry: MetricRegistry
+    /// Nil where clients don't authenticate.
+    private let users: UserAdmissions?
+    private let passwords: PasswordWorker
     private let machine = MachineLoad()
     /// Who else is there, once somebody looks.
     weak var takers: TakerWatch?
 
     init(
         _ record: NodeRecord, on loop: EventLoop, plane: DevicePlane, store: StoreClient, known: KnownDevices,
-        admissions: DeviceAdmissions, registry: MetricRegistry
+        admissions: DeviceAdmissions, users: UserAdmissions?, passwords: PasswordWorker,
+        registry: MetricRegistry
     ) {
+        self.users = users
+        self.passwords = passwords
         nodeID = record.nodeID
         self.record = record
         self.loop = loop
@@ -118,6 +125,18 @@ final class NodeAdminBackend: AdminBackend {
 
     func record(_ event: StoreEvent) { store.record(event) }
     func apply(_ admission: Admission) { admissions.apply(admission) }
+
+    func hashPassword(_ password: [UInt8], answer: @escaping (String?) -> Void) {
+        passwords.make(of: password, answer: answer)
+    }
+
+    func userChanged(_ name: UserName) { users?.changed(name) }
+
+    func explainRoute(_ username: String, limit: Int, answer: @escaping (RouteVerdict) -> Void) {
+        if let users { return users.explain(username, limit: limit, answer: answer) }
+        guard let login = ClientLogin(username) else { return answer(.malformed) }
+        answer(.explained(plane.explain(login.wish, limit: limit), refusal: nil))
+    }
 
     func session(of device: DeviceID) -> SessionSnapshot? { plane.session(of: device) }
     func firstSeen(_ device: DeviceID) -> WallTime? { known.firstSeen(device) }

@@ -3,6 +3,7 @@ internal import DevicePlane
 internal import Domain
 internal import EventLoop
 internal import HTTPServer
+internal import Ingress
 internal import Logging
 internal import Observability
 internal import Store
@@ -21,7 +22,7 @@ final class NodeListeners {
     init(
         _ configuration: NodeConfiguration, _ record: NodeRecord, loop: EventLoop, files: NodeFiles,
         certificates: NodeCertificates, plane: DevicePlane, store: StoreClient, known: KnownDevices,
-        metrics: MetricRegistry
+        users: UserAdmissions?, passwords: PasswordWorker, metrics: MetricRegistry
     ) throws {
         let deviceTokens =
             configuration.device.authentication == .token
@@ -35,7 +36,7 @@ final class NodeListeners {
         let admissions = DeviceAdmissions(store: store, plane: plane, tokens: deviceTokens)
         backend = NodeAdminBackend(
             record, on: loop, plane: plane, store: store, known: known, admissions: admissions,
-            registry: metrics)
+            users: users, passwords: passwords, registry: metrics)
         let api = AdminAPI(
             on: loop,
             configuration: AdminAPIConfiguration(
@@ -47,6 +48,7 @@ final class NodeListeners {
         watch = RevisionWatch(on: loop, store: store) { [weak api] revisions in
             api?.noticed(tokenRevision: revisions.adminTokens)
             admissions.noticed(revisions.admissions)
+            users?.noticed(revisions.users)
         }
         store.asked = { [weak api] question, answer in api?.perform(question, answer: answer) }
         store.eventsTold = { [weak api] in api?.eventsTold() }

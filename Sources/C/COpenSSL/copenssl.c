@@ -304,6 +304,15 @@ size_t co_certificate_from_pem(const void *pem, size_t count, uint8_t *der, size
     return write_der(certificate, der, capacity);
 }
 
+bool co_scrypt(const void *password, size_t password_count, const void *salt, size_t salt_count, uint64_t cost,
+               uint64_t block_size, uint64_t parallelism, uint8_t *key, size_t key_count) {
+    ERR_clear_error();
+    // An empty password is one, and NULL is none.
+    const char *text = password_count == 0 ? "" : password;
+    return EVP_PBE_scrypt(text, password_count, salt, salt_count, cost, block_size, parallelism, 512u << 20, key,
+                          key_count) == 1;
+}
+
 void co_sha256(const void *bytes, size_t count, uint8_t digest[32]) {
     EVP_Digest(bytes, count, digest, NULL, EVP_sha256(), NULL);
 }

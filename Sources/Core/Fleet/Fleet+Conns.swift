@@ -174,7 +174,9 @@ extension Fleet {
         totals.bytesReceived &+= received
         sessions[conn.session]?.bytesSent &+= sent
         sessions[conn.session]?.bytesReceived &+= received
-        if let user = conn.request.user { users[user]?.carried(sent: sent, received: received) }
+        if configuration.countsUsers, let user = conn.request.user {
+            users[user]?.carried(sent: sent, received: received)
+        }
         counted.insert(conn.session)
     }
 

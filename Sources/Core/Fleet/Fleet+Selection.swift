@@ -60,6 +60,20 @@ extension Fleet {
         return selection.heap(fitting: wish.filter)?.first(except: asked)
     }
 
+    /// A device that a conn of this wish could be given now; nil when none fits.
+    package mutating func candidate(
+        for wish: DeviceWish, at now: Instant, using random: inout some RandomNumberGenerator
+    ) -> DeviceID? {
+        guard nodeState == .active, !isStopping else { return nil }
+        return pick(wish, at: now, using: &random).flatMap { sessions[$0]?.deviceID }
+    }
+
+    /// Whether a device is connected here and has what the wish asks for, whether or not it takes conns now.
+    package func fits(_ wish: DeviceWish, _ device: DeviceID) -> Bool {
+        guard let id = current[device], let traits = selection.traits(of: id) else { return false }
+        return wish.filter.mismatch(traits) == nil
+    }
+
     /// The device that the client names, if it may have it and it takes conns.
     func named(_ wish: DeviceWish) -> SessionID? {
         meant(wish).first { id in

@@ -23,6 +23,8 @@ package struct FleetConfiguration: Sendable, Hashable {
     package var strategy: SelectionStrategy
     /// wss:// URLs of other nodes, for devices that can't stay here.
     package var alternatives: [String]
+    /// Whether what users carry is asked for; else nobody counts it.
+    package var countsUsers = true
 
     package init(
         nodeID: NodeID, quicAddress: String = "", quicCertificateSHA256: [UInt8] = [],

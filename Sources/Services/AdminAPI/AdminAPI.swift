@@ -60,7 +60,8 @@ package final class AdminAPI: HTTPHandler {
         follower = EventFollower(on: loop, backend: backend, events: events)
         table = AdminRouteTable(
             routes: serviceRoutes(isMetricsPublic: configuration.isMetricsPublic) + nodeRoutes + drainRoutes
-                + deviceRoutes + deviceAdmissionRoutes + connRoutes + tokenRoutes + auditRoutes + eventRoutes
+                + deviceRoutes + deviceAdmissionRoutes + userRoutes + connRoutes + tokenRoutes + auditRoutes
+                + eventRoutes
                 + consoleRoutes)
         figures = AdminFigures(routes: table.routes)
         useTimer = loop.makeTimer { [weak self] in self?.tellUses() }

@@ -27,6 +27,13 @@ package protocol AdminBackend: AnyObject {
     /// Acts upon a change of who may come in that this node has made.
     func apply(_ admission: Admission)
 
+    /// The slow hash of a password, made beside the control loop; nil when too many wait for one.
+    func hashPassword(_ password: [UInt8], answer: @escaping (String?) -> Void)
+    /// Acts upon a change of an ingress user that this node has made.
+    func userChanged(_ name: UserName)
+    /// - Parameter limit: the most devices of each list.
+    func explainRoute(_ username: String, limit: Int, answer: @escaping (RouteVerdict) -> Void)
+
     /// The current session of a device that is connected to this node.
     func session(of device: DeviceID) -> SessionSnapshot?
     /// Since when a connected device is known; nil while the database has not told.

@@ -147,7 +147,7 @@ struct AdminBody {
     }
 
     /// Nil when it is left out; null counts as a value of the wrong type.
-    private func member<Value>(
+    func member<Value>(
         _ name: String, _ expected: String, _ parse: (JSONValue) -> Value?
     ) -> Value? {
         guard let member = value[name] else { return nil }
@@ -155,6 +155,8 @@ struct AdminBody {
         if parsed == nil { faults.add(name, "must be \(expected)") }
         return parsed
     }
+
+    func isNull(_ name: String) -> Bool { value[name] == .null }
 
     func bool(_ name: String) -> Bool? {
         member(name, "true or false") { $0.bool }

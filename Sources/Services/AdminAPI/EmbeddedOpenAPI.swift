@@ -36,6 +36,8 @@ tags:
     description: Live proxied connections.
   - name: tokens
     description: Admin tokens.
+  - name: users
+    description: Who may use the ingress, and which devices they get.
   - name: audit
     description: Who did what.
 paths:
@@ -1205,6 +1207,224 @@ paths:
         "429": { $ref: "#/components/responses/TooManyFailures" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+  /v1/users:
+    get:
+      operationId: listUsers
+      tags: [users]
+      summary: Ingress users, by name.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/limit"
+        - $ref: "#/components/parameters/cursor"
+        - $ref: "#/components/parameters/requestID"
+      responses:
+        "200":
+          description: A page of users, without their passwords.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/UserList" }
+              example: { items: [ { name: alice, max_conns: 100, bytes_quota: 53687091200, rate_bytes_per_second: null, allowed_locations: [eu-west], bytes_used: 1048576, created_at: "2026-01-31T09:05:00.120Z" } ], next_cursor: null }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+    post:
+      operationId: createUser
+      tags: [users]
+      summary: Make an ingress user.
+      description: |
+        The password is kept as a slow, salted hash. The user may come in at the answering node at once and at the others
+        within two seconds. 409 `user_exists` when there is one of the name.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/NewUser" }
+            example: { name: alice, password: correct horse battery, max_conns: 100, bytes_quota: 53687091200, allowed_locations: [eu-west], reason: new customer }
+      responses:
+        "201":
+          description: The user.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
+            Location: { $ref: "#/components/headers/Location" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/User" }
+              example: { name: alice, max_conns: 100, bytes_quota: 53687091200, rate_bytes_per_second: null, allowed_locations: [eu-west], bytes_used: 1048576, created_at: "2026-01-31T09:05:00.120Z" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
+        "413": { $ref: "#/components/responses/ContentTooLarge" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+  /v1/users/{name}:
+    get:
+      operationId: getUser
+      tags: [users]
+      summary: One ingress user.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/userName"
+        - $ref: "#/components/parameters/requestID"
+      responses:
+        "200":
+          description: The user.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/User" }
+              example: { name: alice, max_conns: 100, bytes_quota: 53687091200, rate_bytes_per_second: null, allowed_locations: [eu-west], bytes_used: 1048576, created_at: "2026-01-31T09:05:00.120Z" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+    patch:
+      operationId: changeUser
+      tags: [users]
+      summary: Change an ingress user.
+      description: |
+        What is left out stays as it is; null takes a limit away. In effect at all nodes within two seconds. Conns that
+        are open stay open, also when the password is another one; those of a user who has used up its bytes end.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/userName"
+        - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/UserChange" }
+            example: { max_conns: 200, bytes_quota: null }
+      responses:
+        "200":
+          description: The user.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/User" }
+              example: { name: alice, max_conns: 100, bytes_quota: 53687091200, rate_bytes_per_second: null, allowed_locations: [eu-west], bytes_used: 1048576, created_at: "2026-01-31T09:05:00.120Z" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
+        "413": { $ref: "#/components/responses/ContentTooLarge" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+    delete:
+      operationId: deleteUser
+      tags: [users]
+      summary: Delete an ingress user.
+      description: |
+        Its conns are closed at all nodes within two seconds.
+      security:
+        - bearer: [admin]
+      parameters:
+        - $ref: "#/components/parameters/userName"
+        - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/Reason" }
+            example: { reason: contract ended }
+      responses:
+        "204":
+          description: It is deleted.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
+        "413": { $ref: "#/components/responses/ContentTooLarge" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
+  /v1/route/explain:
+    post:
+      operationId: explainRoute
+      tags: [users]
+      summary: Which device a client with a user name would get at this node, and why not the others.
+      description: |
+        The lists are bounded to 100 devices each, the counts tell of all that are connected to the answering node.
+        `candidates` is in the order of the strategy.
+      security:
+        - bearer: [operate]
+      parameters:
+        - $ref: "#/components/parameters/reason"
+        - $ref: "#/components/parameters/idempotencyKey"
+        - $ref: "#/components/parameters/requestID"
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/RouteQuestion" }
+            example: { username: alice-location-eu_west-tag-mobile }
+      responses:
+        "200":
+          description: The explanation.
+          headers:
+            X-Request-Id: { $ref: "#/components/headers/RequestID" }
+            Idempotency-Replayed: { $ref: "#/components/headers/IdempotencyReplayed" }
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/RouteExplanation" }
+              example: { chosen: d-1, refusal: null, candidates: [d-1, d-7], candidates_total: 2, excluded: [ { device_id: d-2, rule: tag } ], excluded_total: 1 }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404": { $ref: "#/components/responses/NotFound" }
+        "406": { $ref: "#/components/responses/NotAcceptable" }
+        "409": { $ref: "#/components/responses/Conflict" }
+        "413": { $ref: "#/components/responses/ContentTooLarge" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/ValidationFailed" }
+        "429": { $ref: "#/components/responses/TooManyFailures" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/DatabaseUnavailable" }
   /v1/audit:
     get:
       operationId: listAudit
@@ -1312,6 +1532,12 @@ components:
       required: true
       description: A conn.
       schema: { type: string, format: uuid }
+    userName:
+      name: name
+      in: path
+      required: true
+      description: An ingress user.
+      schema: { type: string, pattern: "^[A-Za-z0-9._@+]{1,64}$" }
     requestID:
       name: X-Request-Id
       in: header
@@ -1708,6 +1934,64 @@ components:
           required: [token]
           properties:
             token: { type: string, description: Shown this once. }
+    NewUser:
+      type: object
+      additionalProperties: false
+      required: [name, password]
+      properties:
+        name: { type: string, pattern: "^[A-Za-z0-9._@+]{1,64}$", description: "No hyphen: one begins the parameters behind a name." }
+        password: { type: string, minLength: 1, maxLength: 255, writeOnly: true, description: SOCKS5 carries at most 255 bytes of it. }
+        max_conns: { type: [integer, "null"], minimum: 0, maximum: 1000000, description: Most conns at once at one node; null for no limit. }
+        bytes_quota: { type: [integer, "null"], minimum: 0, maximum: 9007199254740992, description: "Most bytes in a calendar month (UTC), both ways, at all nodes; null for no limit." }
+        rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Bytes in a second, both ways; null for no limit. Kept and shown; this version does not enforce it." }
+        allowed_locations: { type: array, maxItems: 64, items: { type: string, minLength: 1, maxLength: 128, pattern: "^[^\\u0000-\\u001F\\u007F]+$" }, description: Where the user's devices may be; empty for anywhere. }
+        reason: { $ref: "#/components/schemas/ReasonText" }
+    UserChange:
+      type: object
+      additionalProperties: false
+      properties:
+        password: { type: string, minLength: 1, maxLength: 255, writeOnly: true, description: SOCKS5 carries at most 255 bytes of it. }
+        max_conns: { type: [integer, "null"], minimum: 0, maximum: 1000000, description: Most conns at once at one node; null for no limit. }
+        bytes_quota: { type: [integer, "null"], minimum: 0, maximum: 9007199254740992, description: "Most bytes in a calendar month (UTC), both ways, at all nodes; null for no limit." }
+        rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Bytes in a second, both ways; null for no limit. Kept and shown; this version does not enforce it." }
+        allowed_locations: { type: array, maxItems: 64, items: { type: string, minLength: 1, maxLength: 128, pattern: "^[^\\u0000-\\u001F\\u007F]+$" }, description: Where the user's devices may be; empty for anywhere. }
+        reason: { $ref: "#/components/schemas/ReasonText" }
+    User:
+      type: object
+      required: [name, max_conns, bytes_quota, rate_bytes_per_second, allowed_locations, bytes_used, created_at]
+      properties:
+        name: { type: string }
+        max_conns: { type: [integer, "null"], minimum: 0, maximum: 1000000, description: Most conns at once at one node; null for no limit. }
+        bytes_quota: { type: [integer, "null"], minimum: 0, maximum: 9007199254740992, description: "Most bytes in a calendar month (UTC), both ways, at all nodes; null for no limit." }
+        rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Bytes in a second, both ways; null for no limit. Kept and shown; this version does not enforce it." }
+        allowed_locations: { type: array, maxItems: 64, items: { type: string, minLength: 1, maxLength: 128, pattern: "^[^\\u0000-\\u001F\\u007F]+$" }, description: Where the user's devices may be; empty for anywhere. }
+        bytes_used: { type: integer, minimum: 0, description: "In this calendar month (UTC), both ways; a few seconds late." }
+        created_at: { type: string, format: date-time }
+    RouteQuestion:
+      type: object
+      additionalProperties: false
+      required: [username]
+      properties:
+        username: { type: string, maxLength: 4096, description: A user name with its parameters. }
+        reason: { $ref: "#/components/schemas/ReasonText" }
+    RouteExplanation:
+      type: object
+      required: [chosen, refusal, candidates, candidates_total, excluded, excluded_total]
+      properties:
+        chosen: { type: [string, "null"], description: Null when no device fits or the user is refused. }
+        refusal: { type: [string, "null"], enum: [too_many_conns, quota_used_up, null], description: What keeps the user from any device. }
+        candidates: { type: array, maxItems: 100, items: { type: string } }
+        candidates_total: { type: integer, minimum: 0 }
+        excluded:
+          type: array
+          maxItems: 100
+          items:
+            type: object
+            required: [device_id, rule]
+            properties:
+              device_id: { type: string }
+              rule: { type: string, enum: [allowed_locations, location, tag, device, not_whole, draining, capacity] }
+        excluded_total: { type: integer, minimum: 0 }
     AuditLine:
       type: object
       required: [audit_id, at, actor, token_id, remote_address, node_id, request_id, method, path, status, reason]
@@ -1970,6 +2254,12 @@ components:
       required: [items, next_cursor]
       properties:
         items: { type: array, items: { $ref: "#/components/schemas/Token" } }
+        next_cursor: { type: [string, "null"] }
+    UserList:
+      type: object
+      required: [items, next_cursor]
+      properties:
+        items: { type: array, items: { $ref: "#/components/schemas/User" } }
         next_cursor: { type: [string, "null"] }
     AuditList:
       type: object

@@ -222,6 +222,14 @@ package final class DevicePlane {
     /// What users' conns have carried since this was last called.
     package func takeUserBytes() -> [UserBytes] { fleet.takeUserBytes() }
 
+    /// A device that a conn of this wish could be given now.
+    package func candidate(for wish: DeviceWish) -> DeviceID? {
+        fleet.candidate(for: wish, at: loop.now, using: &random)
+    }
+
+    /// Whether a device is connected here and has what the wish asks for.
+    package func fits(_ wish: DeviceWish, _ device: DeviceID) -> Bool { fleet.fits(wish, device) }
+
     /// Which device a wish would get, and why it would not get the others.
     package func explain(_ wish: DeviceWish, limit: Int) -> RouteExplanation {
         fleet.explain(wish, limit: limit, at: loop.now)

@@ -48,6 +48,8 @@ package final class Ingress {
     let authenticator: any IngressAuthenticator
     let logger: Logger
     package let configuration: IngressConfiguration
+    /// Nil where sessions have no device of their own.
+    package weak var sessions: (any SessionKeeper)?
     var figures = IngressFigures()
 
     private var listener: Listener?

@@ -44,6 +44,19 @@ package protocol IngressAuthenticator: AnyObject {
     var requiresPassword: Bool { get }
     /// - Parameter answer: called exactly once on the control loop, at once or later.
     func authenticate(_ credential: IngressCredential, answer: @escaping (IngressAdmission) -> Void)
+    /// What keeps a user who may come in from another conn; nil when nothing does.
+    func refusal(of user: String?) -> IngressRefusal?
+}
+
+extension IngressAuthenticator {
+    package func refusal(of user: String?) -> IngressRefusal? { nil }
+}
+
+/// Knows which device a client's session has (contract section 4, `session`).
+package protocol SessionKeeper: AnyObject {
+    /// - Parameter answer: called exactly once on the control loop, at once or later, with the wish for the
+    ///   session's device; with the wish as it is when it is for no session.
+    func place(_ grant: IngressGrant, answer: @escaping (Result<DeviceWish, IngressRefusal>) -> Void)
 }
 
 /// `ingress.auth: none`: any user name and password will do, and the parameters apply.
@@ -57,18 +70,5 @@ package final class OpenIngressAuthenticator: IngressAuthenticator {
     ) {
         guard let login = ClientLogin(credential.username) else { return answer(.refused) }
         answer(.admitted(IngressGrant(user: login.user.isEmpty ? nil : login.user, wish: login.wish)))
-    }
-}
-
-/// `ingress.auth: password` on a node without users: nobody gets in.
-package final class ClosedIngressAuthenticator: IngressAuthenticator {
-    package let requiresPassword = true
-
-    package init() {}
-
-    package func authenticate(
-        _ credential: IngressCredential, answer: @escaping (IngressAdmission) -> Void
-    ) {
-        answer(.refused)
     }
 }

@@ -8,13 +8,27 @@ internal import SOCKS5
 // UDP ASSOCIATE (RFC 1928 sections 4 and 7): the node's address for the client's datagrams, on a port of their own.
 extension IngressClient {
     /// - Parameter refused: the client is still the conversation's.
-    func associate(_ request: SOCKS5Request, for grant: IngressGrant, refused: (IngressRefusal) -> Void) {
+    func associate(
+        _ request: SOCKS5Request, for grant: IngressGrant, refused: @escaping (IngressRefusal) -> Void
+    ) {
+        place(grant, as: .udp, refused: refused) { [weak self] devices in
+            self?.associate(request, for: grant, devices, refused)
+        }
+    }
+
+    private func associate(
+        _ request: SOCKS5Request, for grant: IngressGrant, _ devices: DeviceWish,
+        _ refused: (IngressRefusal) -> Void
+    ) {
         guard let ingress else { return drop() }
+        if let refusal = ingress.authenticator.refusal(of: grant.user) {
+            return refuse(.udp, refusal, refused)
+        }
         let configuration = ingress.configuration
         let opening = AssociationOpening(
             request: ConnRequest(
                 user: grant.user, clientProtocol: .udp, clientAddress: peer, target: request.target,
-                connectTimeout: configuration.connectTimeout, wish: grant.wish),
+                connectTimeout: configuration.connectTimeout, wish: devices),
             client: sender(statedBy: request), idleTimeout: configuration.datagramIdleTimeout,
             permits: { configuration.permits($0) })
         var hasNoSocket = false

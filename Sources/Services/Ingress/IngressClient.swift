@@ -82,17 +82,45 @@ final class IngressClient: ByteStreamHandler {
     }
 
     /// Has a device reach `wish.target`; a client that can't have that is still the conversation's.
-    func open(_ wish: ClientWish, refused: (IngressRefusal) -> Void) {
+    func open(_ wish: ClientWish, refused: @escaping (IngressRefusal) -> Void) {
         guard let ingress else { return drop() }
         guard ingress.configuration.permits(wish.target) else {
             return refuse(wish.clientProtocol, .denied, refused)
+        }
+        place(wish.grant, as: wish.clientProtocol, refused: refused) { [weak self] devices in
+            self?.open(wish, devices, refused)
+        }
+    }
+
+    /// Finds out which devices will do, which may take a question to the database.
+    func place(
+        _ grant: IngressGrant, as clientProtocol: ConnProtocol, refused: @escaping (IngressRefusal) -> Void,
+        _ use: @escaping (DeviceWish) -> Void
+    ) {
+        guard let ingress else { return drop() }
+        guard grant.wish.sticky != nil, let sessions = ingress.sessions else { return use(grant.wish) }
+        sessions.place(grant) { [weak self] result in
+            guard let self, isConnected else { return }
+            switch result {
+            case .success(let devices): use(devices)
+            case .failure(let refusal): refuse(clientProtocol, refusal, refused)
+            }
+        }
+    }
+
+    private func open(
+        _ wish: ClientWish, _ devices: DeviceWish, _ refused: (IngressRefusal) -> Void
+    ) {
+        guard let ingress else { return drop() }
+        // Now, so that what waited for the database is counted.
+        if let refusal = ingress.authenticator.refusal(of: wish.grant.user) {
+            return refuse(wish.clientProtocol, refusal, refused)
         }
         let asked = ingress.loop.now
         let opening = ConnOpening(
             request: ConnRequest(
                 user: wish.grant.user, clientProtocol: wish.clientProtocol, clientAddress: peer,
-                target: wish.target, connectTimeout: ingress.configuration.connectTimeout,
-                wish: wish.grant.wish),
+                target: wish.target, connectTimeout: ingress.configuration.connectTimeout, wish: devices),
             earlyBytes: wish.earlyBytes, idleTimeout: ingress.configuration.idleTimeout,
             successReply: wish.successReply,
             failureReply: { wish.failureReply(.device($0)) },

@@ -4,7 +4,7 @@ internal import HTTP1
 internal import SOCKS5
 
 /// Why a client that may come in does not get its conn.
-package enum IngressRefusal: Sendable, Hashable {
+package enum IngressRefusal: Error, Sendable, Hashable {
     /// No device fits what the client may have and wants.
     case noDevice
     /// The session's device is connected to another node, and only there.
@@ -56,7 +56,7 @@ extension IngressRefusal {
     }
 
     /// Stable, for programs.
-    var code: String {
+    package var code: String {
         switch self {
         case .noDevice: "no_device"
         case .deviceElsewhere: "device_elsewhere"

@@ -225,10 +225,12 @@ package enum KeyState: Sendable, Hashable {
 package struct Revisions: Sendable, Hashable {
     package var adminTokens: Int64
     package var admissions: Int64
+    package var users: Int64
 
-    package init(adminTokens: Int64, admissions: Int64) {
+    package init(adminTokens: Int64, admissions: Int64, users: Int64 = 0) {
         self.adminTokens = adminTokens
         self.admissions = admissions
+        self.users = users
     }
 }
 

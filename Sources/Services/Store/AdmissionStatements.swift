@@ -17,6 +17,7 @@ enum AdmissionStatements {
             switch try row.string("subject") {
             case "admin_tokens": revisions.adminTokens = try row.integer("revision")
             case "admissions": revisions.admissions = try row.integer("revision")
+            case "users": revisions.users = try row.integer("revision")
             // A later version of the schema may count more.
             default: continue
             }

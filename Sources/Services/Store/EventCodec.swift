@@ -18,6 +18,8 @@ enum EventCodec {
         /// Of earlier versions.
         case drainChanged = 10
         case drainTold = 11
+        case usersUsed = 12
+        case stickyGiven = 13
     }
 
     /// Nil for what is not kept: the node's state, which its lease carries, and how it does at the moment.
@@ -64,6 +66,12 @@ enum EventCodec {
         case .drainChanged(let drain):
             kind(.drainTold)
             put(drain, &writer)
+        case .usersUsed(let usage):
+            kind(.usersUsed)
+            put(usage, &writer)
+        case .stickyGiven(let claim):
+            kind(.stickyGiven)
+            put(claim, &writer)
         case .nodeState, .nodeVitals:
             return nil
         }
@@ -96,6 +104,8 @@ enum EventCodec {
             case .adminTokensUsed: .adminTokensUsed(try uses(&reader))
             case .drainChanged: .drainChanged(try drain(&reader))
             case .drainTold: .drainChanged(try detailedDrain(&reader))
+            case .usersUsed: .usersUsed(try usage(&reader))
+            case .stickyGiven: .stickyGiven(try sticky(&reader))
             }
         guard reader.isAtEnd else { throw .outOfRange }
         return event

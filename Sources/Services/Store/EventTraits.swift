@@ -8,10 +8,12 @@ extension StoreEvent {
     /// that a session or a drain began, changed or ended always stays.
     var rank: OutboxEntry.Rank {
         switch self {
-        case .loadReport, .nodeSample, .nodeVitals, .adminTokensUsed: .sample
+        case .loadReport, .nodeSample, .nodeVitals, .adminTokensUsed, .stickyGiven: .sample
         case .connEnded: .record
         case .audited(let record): record.actor.isEmpty ? .strayLine : .line
-        case .sessionStarted, .sessionUpdated, .sessionEnded, .deviceState, .nodeState, .drainChanged: .kept
+        case .sessionStarted, .sessionUpdated, .sessionEnded, .deviceState, .nodeState, .drainChanged,
+            .usersUsed:
+            .kept
         }
     }
 
@@ -21,8 +23,9 @@ extension StoreEvent {
         case .deviceState(let state): .state(state.sessionID)
         case .sessionUpdated(let update): .counters(update.sessionID)
         case .drainChanged(let drain): .drain(drain.drainID)
+        case .usersUsed(let usage): .usage(usage.name, usage.month)
         case .sessionStarted, .sessionEnded, .loadReport, .connEnded, .nodeState, .nodeSample, .nodeVitals,
-            .audited, .adminTokensUsed:
+            .audited, .adminTokensUsed, .stickyGiven:
             nil
         }
     }
@@ -55,6 +58,8 @@ extension StoreEvent {
         case .audited(let record): "audited \(record.auditID)"
         case .adminTokensUsed: "admin_tokens_used"
         case .drainChanged(let drain): "drain_changed \(drain.drainID)"
+        case .usersUsed: "users_used"
+        case .stickyGiven: "sticky_given"
         }
     }
 }
@@ -63,6 +68,7 @@ enum EventSubject: Hashable {
     case state(SessionID)
     case counters(SessionID)
     case drain(DrainID)
+    case usage(UserName, CalendarMonth)
 
     /// As the outbox has it.
     var bytes: [UInt8] {
@@ -70,6 +76,7 @@ enum EventSubject: Hashable {
         case .state(let session): [1] + session.bytes
         case .counters(let session): [2] + session.bytes
         case .drain(let drain): [3] + drain.bytes
+        case .usage(let name, let month): [4] + Array("\(month) \(name)".utf8)
         }
     }
 }

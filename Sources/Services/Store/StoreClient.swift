@@ -74,6 +74,14 @@ package final class StoreClient: StorePort {
         commands.send(.count(updates))
     }
 
+    package func remember(_ user: UserKey) {
+        commands.send(.remember(user))
+    }
+
+    package func forget(_ user: UserName) {
+        commands.send(.forget(user))
+    }
+
     package func forgetTokens(of device: DeviceID) {
         commands.send(.forgetTokens(device))
     }

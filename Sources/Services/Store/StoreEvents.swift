@@ -20,6 +20,10 @@ package enum StoreEvent: Sendable, Hashable {
     case adminTokensUsed([AdminTokenUse])
     /// A drain began, was changed, went on or ended.
     case drainChanged(DrainRecord)
+    /// What a user's conns have carried.
+    case usersUsed(UserUsage)
+    /// A sticky session was given a device while the database could not be asked.
+    case stickyGiven(StickyClaim)
 }
 
 /// A session as it begins.

@@ -16,6 +16,8 @@ package enum StoreEventKind: String, Sendable, Hashable, CaseIterable {
     case audited
     case adminTokensUsed = "admin_tokens_used"
     case drainChanged = "drain_changed"
+    case usersUsed = "users_used"
+    case stickyGiven = "sticky_given"
 }
 
 extension StoreEvent {
@@ -33,6 +35,8 @@ extension StoreEvent {
         case .audited: .audited
         case .adminTokensUsed: .adminTokensUsed
         case .drainChanged: .drainChanged
+        case .usersUsed: .usersUsed
+        case .stickyGiven: .stickyGiven
         }
     }
 }
@@ -61,6 +65,15 @@ package enum StoreQueryKind: String, Sendable, Hashable, CaseIterable {
     case audit
     case drains
     case drainArrivals = "drain_arrivals"
+    case users
+    case user
+    case createUser = "create_user"
+    case changeUser = "change_user"
+    case deleteUser = "delete_user"
+    case userKey = "user_key"
+    case userChanges = "user_changes"
+    case userUsage = "user_usage"
+    case claimSticky = "claim_sticky"
     case claimKey = "claim_key"
     case settleKey = "settle_key"
     case releaseKey = "release_key"
@@ -97,6 +110,15 @@ extension StoreQuery {
         case .audit: .audit
         case .drains: .drains
         case .drainArrivals: .drainArrivals
+        case .users: .users
+        case .user: .user
+        case .createUser: .createUser
+        case .changeUser: .changeUser
+        case .deleteUser: .deleteUser
+        case .userKey: .userKey
+        case .userChanges: .userChanges
+        case .userUsage: .userUsage
+        case .claimSticky: .claimSticky
         case .claimKey: .claimKey
         case .settleKey: .settleKey
         case .releaseKey: .releaseKey

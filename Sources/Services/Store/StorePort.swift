@@ -18,6 +18,12 @@ package protocol StorePort: AnyObject {
     /// The device's token may be another one by now, or nobody's: what is remembered of it is no longer good.
     func forgetTokens(of device: DeviceID)
 
+    /// The user's password was found good here: while the database is away, the user may come in.
+    func remember(_ user: UserKey)
+
+    /// The user is no more, or has another password.
+    func forget(_ user: UserName)
+
     /// Asks; `answer` is called exactly once, later, on the caller's loop, within the store's bound of time.
     func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void)
 

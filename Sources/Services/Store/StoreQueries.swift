@@ -36,6 +36,19 @@ package enum StoreQuery: Sendable, Hashable {
     case drains(DrainListQuery)
     /// Where the devices are by now that this node had at that time.
     case drainArrivals(of: NodeID, since: WallTime)
+    /// Ingress users by name.
+    case users(limit: Int, cursor: ListCursor?)
+    case user(UserName)
+    case createUser(NewUser)
+    case changeUser(UserName, UserChange)
+    case deleteUser(UserName)
+    /// What it takes to let a user in; of users who were let in before also while the database is away.
+    case userKey(UserName)
+    /// Changes of users after this one, in their order, a bounded number of them.
+    case userChanges(after: Int64)
+    /// What other lives of nodes have counted of these users this month.
+    case userUsage([UserName])
+    case claimSticky(StickyClaim)
     case claimKey(KeyClaim)
     /// Keeps the answer of the attempt that claimed the key.
     case settleKey(KeyClaim, KeyedAnswer)
@@ -82,6 +95,13 @@ package enum StoreAnswer: Sendable, Hashable {
     case audit(ListPage<AuditRow>)
     case drains(ListPage<DrainRow>)
     case drainArrivals([DrainArrivals])
+    case users(ListPage<UserRow>)
+    /// Nil: no such user, or, of one that is made, there is one already.
+    case user(UserRow?)
+    case userKey(UserKey?)
+    case userChanges([UserNotice])
+    case userUsage([UserName: UInt64])
+    case sticky(StickyHolding)
     case keyState(KeyState)
     case nodeAsked(NodeOutcome)
     /// Of those that were not on record as they should be.

@@ -12,9 +12,13 @@ final class StoreReader {
     ]
 
     private let links: [PostgresLink]
+    private let life: NodeLife
     private var lastFailure = "not connected yet"
 
-    init(on loop: EventLoop, _ configuration: PostgresConfiguration, connections: Int) {
+    init(
+        on loop: EventLoop, _ configuration: PostgresConfiguration, connections: Int, life: NodeLife
+    ) {
+        self.life = life
         links = (0..<connections).map { _ in PostgresLink(on: loop, configuration) }
         for link in links {
             link.lost = { [weak self] error in self?.lastFailure = error.description }
@@ -42,7 +46,7 @@ final class StoreReader {
         }
         if case .devices(let list) = query { return answer(DeviceLists(list), over: link, done) }
         do throws(StoreFailure) {
-            submit(try Self.statements(query), over: link) { done(Self.decode(query, $0)) }
+            submit(try statements(query), over: link) { done(Self.decode(query, $0)) }
         } catch {
             done(.failure(error))
         }
@@ -126,7 +130,7 @@ final class StoreReader {
 
     // MARK: One transaction
 
-    private static func statements(_ query: StoreQuery) throws(StoreFailure) -> [PostgresStatement] {
+    private func statements(_ query: StoreQuery) throws(StoreFailure) -> [PostgresStatement] {
         switch query {
         case .devices(let list):
             [try DeviceLists(list).glance(DeviceLists(list).leads[0])]
@@ -154,6 +158,15 @@ final class StoreReader {
         case .audit(let list): [try AuditStatements.list(list)]
         case .drains(let list): [try DrainStatements.list(list)]
         case .drainArrivals(let node, let since): [DrainStatements.arrivals(of: node, since: since)]
+        case .users(let limit, let cursor): [try UserStatements.list(limit: limit, cursor: cursor)]
+        case .user(let name): [UserStatements.one(name)]
+        case .createUser(let user): [UserStatements.create(user)]
+        case .changeUser(let name, let change): [UserStatements.change(name, change)]
+        case .deleteUser(let name): [UserStatements.delete(name)]
+        case .userKey(let name): [UserStatements.key(of: name, life)]
+        case .userChanges(let revision): [UserStatements.changes(after: revision, life)]
+        case .userUsage(let names): [UserStatements.usage(of: names, life)]
+        case .claimSticky(let claim): UserStatements.claim(claim)
         case .claimKey(let claim): IdempotencyStatements.claim(claim)
         case .settleKey(let claim, let answer): [IdempotencyStatements.settle(claim, answer)]
         case .releaseKey(let claim): [IdempotencyStatements.release(claim)]
@@ -184,6 +197,13 @@ final class StoreReader {
             ? .unavailable(error.description) : .failed(error.description)
     }
 
+    private static func holding(_ result: PostgresResult) throws(PostgresError) -> StickyHolding {
+        guard let row = result.rows.first else {
+            throw PostgresError(.unexpectedAnswer, "a sticky session without a row")
+        }
+        return try UserStatements.decodeHolding(row)
+    }
+
     private static func answer(
         _ query: StoreQuery, _ results: [PostgresResult], _ last: PostgresResult
     ) throws(PostgresError) -> StoreAnswer {
@@ -208,11 +228,18 @@ final class StoreReader {
         case .audit(let list): .audit(try AuditStatements.page(list, last))
         case .drains(let list): .drains(try DrainStatements.page(list, last))
         case .drainArrivals: .drainArrivals(try last.rows.map(DrainStatements.decodeArrivals))
+        case .users(let limit, _): .users(try UserStatements.page(limit: limit, last))
+        case .user, .createUser, .changeUser: .user(try last.rows.first.map(UserStatements.decode))
+        case .userKey: .userKey(try last.rows.first.map(UserStatements.decodeKey))
+        case .userChanges: .userChanges(try last.rows.map(UserStatements.decodeNotice))
+        case .userUsage: .userUsage(try UserStatements.decodeUsage(last))
+        case .claimSticky: .sticky(try holding(last))
         case .claimKey(let claim): .keyState(try IdempotencyStatements.state(claim, last))
         case .tellEvents: .changed(true)
         case .events: .events(try last.rows.map(NodeEventStatements.decode))
         case .askNode: throw PostgresError(.unexpectedAnswer, "no other node was asked")
-        case .deleteAdminToken, .settleKey, .releaseKey, .claimSessions, .regainLease, .settleTakeovers:
+        case .deleteUser, .deleteAdminToken, .settleKey, .releaseKey, .claimSessions, .regainLease,
+            .settleTakeovers:
             .changed(last.affectedRows > 0)
         }
     }
@@ -221,7 +248,7 @@ final class StoreReader {
 extension StoreQuery {
     fileprivate var isList: Bool {
         switch self {
-        case .devices, .sessions, .adminTokens, .audit, .drains: true
+        case .devices, .sessions, .adminTokens, .audit, .drains, .users: true
         default: false
         }
     }

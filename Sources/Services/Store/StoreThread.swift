@@ -8,6 +8,8 @@ enum StoreCommand: Sendable {
     case record(StoreEvent)
     case count([SessionUpdate])
     case forgetTokens(DeviceID)
+    case remember(UserKey)
+    case forget(UserName)
     case ask(UInt64, StoreQuery)
     case answerNode(SessionID, NodeAnswer)
     /// It was too late to begin with what another node has asked.
@@ -42,6 +44,7 @@ final class StoreThread {
     private let nodes: NodeRequests
     private let notes: NodeNotes?
     private let tokens: DeviceTokens
+    private let users: KnownUsers
     private let rollups: RollupKeeper
     private let replies: Mailbox<StoreReply>
     private var healthTimer: LoopTimer?
@@ -78,6 +81,7 @@ final class StoreThread {
         writer = StoreWriter(on: loop, configuration, life, disk: disk, log)
         notes = disk.map { NodeNotes(on: loop, disk: $0, life: life) }
         tokens = DeviceTokens(on: loop, disk: disk)
+        users = KnownUsers(on: loop, disk: disk)
         reader = StoreReader(
             on: loop,
             PostgresConfiguration(
@@ -85,7 +89,7 @@ final class StoreThread {
                 statementTimeout: configuration.queryTimeout,
                 answerTimeout: configuration.queryTimeout + .seconds(2),
                 settings: StoreReader.plannerSettings),
-            connections: max(1, configuration.poolSize - 1))
+            connections: max(1, configuration.poolSize - 1), life: life)
         wake = WakeLink(
             on: loop, databaseURL: configuration.databaseURL, node: configuration.node.nodeID, log: log)
         nodes = NodeRequests(on: loop, wake: wake, life: life, log: log)
@@ -136,6 +140,10 @@ final class StoreThread {
             for update in updates { notes?.counted(update) }
         case .forgetTokens(let device):
             tokens.forget(device)
+        case .remember(let user):
+            users.remember(user)
+        case .forget(let user):
+            users.forget(user)
         case .ask(let id, let query):
             let asked = loop.now
             answer(query) { [weak self, replies] result in
@@ -181,6 +189,11 @@ final class StoreThread {
             return tokens.holder(
                 of: hash, unavailable: cause,
                 ask: isAvailable ? { [reader] in reader.answer(query, $0) } : nil, done)
+        }
+        if case .userKey(let name) = query {
+            return users.find(
+                name, unavailable: cause, ask: isAvailable ? { [reader] in reader.answer(query, $0) } : nil,
+                done)
         }
         guard isAvailable else { return done(.failure(.unavailable(cause))) }
         switch query {

@@ -46,6 +46,8 @@ struct WriteBatch {
         var audits: [AuditRecord] = []
         var uses: [AdminTokenUse] = []
         var drains: [DrainRecord] = []
+        var usages: [UserUsage] = []
+        var stickies: [StickyClaim] = []
         for event in events {
             switch event {
             case .sessionStarted(let record, _): starts.append(record)
@@ -58,6 +60,8 @@ struct WriteBatch {
             case .audited(let record): audits.append(record)
             case .adminTokensUsed(let used): uses += used
             case .drainChanged(let drain): drains.append(drain)
+            case .usersUsed(let usage): usages.append(usage)
+            case .stickyGiven(let claim): stickies.append(claim)
             // Neither waits to be written: the lease carries the state.
             case .nodeState, .nodeVitals: break
             }
@@ -84,6 +88,8 @@ struct WriteBatch {
         if !audits.isEmpty { statements.append(AuditStatements.insert(audits, life)) }
         if !uses.isEmpty { statements.append(AdminTokenStatements.noteUses(uses)) }
         if !drains.isEmpty { statements.append(DrainStatements.write(latest(drains), life)) }
+        if !usages.isEmpty { statements.append(UserStatements.note(latest(usages), life)) }
+        if !stickies.isEmpty { statements.append(UserStatements.note(stickies)) }
         return statements
     }
 
@@ -100,6 +106,12 @@ struct WriteBatch {
 
     private var starts: [SessionRecord] {
         events.compactMap { if case .sessionStarted(let record, _) = $0 { record } else { nil } }
+    }
+
+    private func latest(_ usages: [UserUsage]) -> [UserUsage] {
+        var bySubject: [EventSubject: UserUsage] = [:]
+        for usage in usages { bySubject[.usage(usage.name, usage.month)] = usage }
+        return Array(bySubject.values)
     }
 
     private func latest(_ drains: [DrainRecord]) -> [DrainRecord] {

@@ -38,6 +38,8 @@ struct DeviceAdmissionsTests {
         func record(_ event: StoreEvent) {}
         func startSession(_ record: SessionRecord, durable: @escaping () -> Void) { durable() }
         func count(_ updates: [SessionUpdate]) {}
+        func remember(_ user: UserKey) {}
+        func forget(_ user: UserName) {}
         func forgetTokens(of device: DeviceID) { forgotten.append(device) }
 
         func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void) {

@@ -66,6 +66,21 @@ final class FakeBackend: AdminBackend {
     func record(_ event: StoreEvent) { events.append(event) }
     func apply(_ admission: Admission) { admissions.append(admission) }
 
+    var changedUsers: [UserName] = []
+    var verdict = RouteVerdict.noUser
+    /// Nil: too many wait.
+    var passwordHash: String? = "$hash"
+
+    func hashPassword(_ password: [UInt8], answer: @escaping (String?) -> Void) {
+        loop.atEndOfBatch { [passwordHash] in answer(passwordHash) }
+    }
+
+    func userChanged(_ name: UserName) { changedUsers.append(name) }
+
+    func explainRoute(_ username: String, limit: Int, answer: @escaping (RouteVerdict) -> Void) {
+        answer(verdict)
+    }
+
     /// The lines of the audit trail, oldest first.
     var audit: [AuditRecord] {
         events.compactMap { if case .audited(let record) = $0 { record } else { nil } }

@@ -175,7 +175,7 @@ import Testing
     }
 
     @Test func withoutUsersNobodyGetsIn() throws {
-        let world = try IngressWorld(authenticator: ClosedIngressAuthenticator())
+        let world = try IngressWorld(authenticator: ClosedAuthenticator())
         let client = try world.connect()
         client.send([5, 2, 0, 2, 1, 1, 0x61, 1, 0x78])
         world.run { client.hasPeerFinished }
@@ -245,6 +245,14 @@ import Testing
         world.run { client.isEnded }
         #expect(client.isEnded)
         #expect(world.ingress.address == nil)
+    }
+}
+
+private final class ClosedAuthenticator: IngressAuthenticator {
+    let requiresPassword = true
+
+    func authenticate(_ credential: IngressCredential, answer: @escaping (IngressAdmission) -> Void) {
+        answer(.refused)
     }
 }
 

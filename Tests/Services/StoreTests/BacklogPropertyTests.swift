@@ -267,7 +267,9 @@ extension StoreEvent {
         case .deviceState(let state): state.sessionID
         case .loadReport(let sample): sample.sessionID
         case .connEnded(let conn): conn.sessionID
-        case .nodeState, .nodeSample, .nodeVitals, .audited, .adminTokensUsed, .drainChanged: nil
+        case .nodeState, .nodeSample, .nodeVitals, .audited, .adminTokensUsed, .drainChanged, .usersUsed,
+            .stickyGiven:
+            nil
         }
     }
 

@@ -59,5 +59,7 @@ struct EventImages: Sendable {
                 + "046401026e3203637574077570677261646503616e6e080a0c0e1012010162008089d389e5c5b20604"
                 + "077b2261223a317d",
             holds: "JSONMember"),
+        EventImages(hexadecimal: "0c05616c69636507323032362d3131ac0207", holds: "bytesSent: 300"),
+        EventImages(hexadecimal: "0d05616c6963650273310264318089d389e5c5b206", holds: "s1"),
     ]
 }

@@ -73,6 +73,9 @@ size_t co_peer_certificate(struct ssl_st *session, uint8_t *der, size_t capacity
 
 /// The DER of the first certificate of a PEM text: its size, written when `capacity` suffices; 0 on failure.
 size_t co_certificate_from_pem(const void *pem, size_t count, uint8_t *der, size_t capacity);
+/// scrypt (RFC 7914), which may take up to 512 MiB; false when it fails.
+bool co_scrypt(const void *password, size_t password_count, const void *salt, size_t salt_count, uint64_t cost,
+               uint64_t block_size, uint64_t parallelism, uint8_t *key, size_t key_count);
 void co_sha256(const void *bytes, size_t count, uint8_t digest[32]);
 /// The subject in the form of RFC 2253; its size, 0 on failure. Cut to `capacity`.
 size_t co_certificate_subject(const uint8_t *der, size_t count, char *text, size_t capacity);

@@ -1,0 +1,237 @@
+internal import AdminAPI
+internal import DevicePlane
+internal import Domain
+internal import EventLoop
+internal import Fleet
+internal import Ingress
+internal import Store
+internal import TLS
+
+/// `ingress.auth: password`: which users may come in here, and what they may still use.
+///
+/// The database knows the users; this node keeps those who have come in, and follows what changes anywhere by the
+/// revisions that it looks at every second. A password is hashed slowly once: who shows it again is known by a fast
+/// hash that is keyed with a secret of this process and never leaves it.
+///
+/// What users carry is counted by each node and written every second; a user's quota is held against the node's own
+/// count and the last that is known of the others'.
+final class UserAdmissions: IngressAuthenticator {
+    let requiresPassword = true
+
+    private struct Account {
+        var key: UserKey
+        /// Of the password that was found good last; nil: none yet.
+        var passwordDigest: [UInt8]?
+    }
+
+    private let loop: EventLoop
+    private let store: any StorePort
+    private let plane: DevicePlane
+    private let passwords: PasswordWorker
+    private let secret = SystemRandom.bytes(32)
+    private var accounts: [UserName: Account] = [:]
+    private var limiter = FailureLimiter()
+    /// What this life has counted of each user in `month`.
+    private var carried: [UserName: UserUsage] = [:]
+    private var month = CalendarMonth(SystemClock.wall)
+    /// Up to where changes have been gone through; nil before the first look.
+    private var position: Int64?
+    private var isReading = false
+    private var timer: LoopTimer?
+
+    private static let countInterval = Duration.seconds(1)
+    /// As many as a node can tell apart for a few megabytes; who was forgotten is asked for again.
+    private static let maximumAccounts = 100_000
+    private static let usersPerQuestion = 1_000
+
+    init(on loop: EventLoop, store: any StorePort, plane: DevicePlane, passwords: PasswordWorker) {
+        self.loop = loop
+        self.store = store
+        self.plane = plane
+        self.passwords = passwords
+        timer = loop.makeTimer { [weak self] in self?.count() }
+        timer?.arm(at: loop.now + Self.countInterval)
+    }
+
+    deinit {
+        timer?.cancel()
+    }
+
+    // MARK: Logins
+
+    func authenticate(
+        _ credential: IngressCredential, answer: @escaping (IngressAdmission) -> Void
+    ) {
+        let origin = FailureLimiter.Origin(credential.clientAddress.ip)
+        if let wait = limiter.wait(for: origin, at: loop.now) {
+            return answer(.turnedAway(.heldUp(wait)))
+        }
+        guard let login = ClientLogin(credential.username) else { return answer(.refused) }
+        let name = UserName(login.user)
+        let digest = digest(name, credential.password)
+        if let name, let account = accounts[name], let known = account.passwordDigest,
+            equalInConstantTime(known, digest)
+        {
+            return answer(.admitted(grant(account.key, login.wish)))
+        }
+        guard let name else { return check(nil, credential, origin, login.wish, digest, answer) }
+        store.ask(.userKey(name)) { [weak self] result in
+            guard let self else { return answer(.turnedAway(.unavailable)) }
+            guard case .success(.userKey(let key)) = result else {
+                return answer(.turnedAway(.unavailable))
+            }
+            check(key, credential, origin, login.wish, digest, answer)
+        }
+    }
+
+    /// A user that there is not costs as much as one whose password is wrong.
+    private func check(
+        _ key: UserKey?, _ credential: IngressCredential, _ origin: FailureLimiter.Origin,
+        _ wish: DeviceWish, _ digest: [UInt8], _ answer: @escaping (IngressAdmission) -> Void
+    ) {
+        passwords.check(credential.password, key?.passwordHash) { [weak self] isRight in
+            guard let self, let isRight else { return answer(.turnedAway(.unavailable)) }
+            guard isRight, let key else {
+                limiter.failed(origin, at: loop.now)
+                return answer(.refused)
+            }
+            learn(key, digest)
+            answer(.admitted(grant(key, wish)))
+        }
+    }
+
+    private func learn(_ key: UserKey, _ digest: [UInt8]) {
+        if accounts.count >= Self.maximumAccounts { accounts.removeAll() }
+        accounts[key.name] = Account(key: key, passwordDigest: digest)
+        store.remember(key)
+    }
+
+    private func grant(_ key: UserKey, _ wish: DeviceWish) -> IngressGrant {
+        var wish = wish
+        wish.allowedLocations = Set(key.limits.allowedLocations)
+        return IngressGrant(user: key.name.description, wish: wish)
+    }
+
+    private func digest(_ name: UserName?, _ password: [UInt8]) -> [UInt8] {
+        let name = Array((name?.description ?? "").utf8)
+        return SHA256.digest(secret + [UInt8(truncatingIfNeeded: name.count)] + name + password)
+    }
+
+    // MARK: Limits
+
+    func refusal(of user: String?) -> IngressRefusal? {
+        guard let user, let name = UserName(user), let account = accounts[name] else { return nil }
+        let limits = account.key.limits
+        if let most = limits.maxConns, UInt64(plane.connCount(of: user)) >= most { return .tooManyConns }
+        return hasUsedUp(account) ? .quotaUsedUp : nil
+    }
+
+    private func hasUsedUp(_ account: Account) -> Bool {
+        guard let quota = account.key.limits.bytesQuota else { return false }
+        let own = carried[account.key.name].map { $0.bytesSent &+ $0.bytesReceived } ?? 0
+        return own &+ account.key.bytesElsewhere >= quota
+    }
+
+    /// Takes down what users have carried, and ends the conns of those who have used up what they have.
+    private func count() {
+        timer?.arm(at: loop.now + Self.countInterval)
+        let present = CalendarMonth(SystemClock.wall)
+        if present != month {
+            month = present
+            carried = [:]
+            for name in accounts.keys { accounts[name]?.key.bytesElsewhere = 0 }
+        }
+        var limited: [UserName] = []
+        for bytes in plane.takeUserBytes() {
+            guard let name = UserName(bytes.user) else { continue }
+            var usage =
+                carried[name] ?? UserUsage(name: name, month: month, bytesSent: 0, bytesReceived: 0)
+            usage.bytesSent &+= bytes.sent
+            usage.bytesReceived &+= bytes.received
+            carried[name] = usage
+            store.record(.usersUsed(usage))
+            guard let account = accounts[name], account.key.limits.bytesQuota != nil else { continue }
+            if hasUsedUp(account) { plane.closeConns(of: bytes.user, .quota) }
+            limited.append(name)
+        }
+        if !limited.isEmpty { askForOthers(limited) }
+    }
+
+    /// What other nodes have counted of users that carry something here.
+    private func askForOthers(_ names: [UserName]) {
+        store.ask(.userUsage(Array(names.prefix(Self.usersPerQuestion)))) { [weak self] result in
+            guard let self, case .success(.userUsage(let usage)) = result else { return }
+            for (name, bytes) in usage {
+                accounts[name]?.key.bytesElsewhere = bytes
+                if let account = accounts[name], hasUsedUp(account) {
+                    plane.closeConns(of: name.description, .quota)
+                }
+            }
+        }
+    }
+
+    // MARK: Explaining
+
+    /// What a client with this user name would get here, whatever its password.
+    func explain(
+        _ username: String, limit: Int, answer: @escaping (RouteVerdict) -> Void
+    ) {
+        guard let login = ClientLogin(username) else { return answer(.malformed) }
+        guard let name = UserName(login.user) else { return answer(.noUser) }
+        store.ask(.userKey(name)) { [weak self] result in
+            guard let self else { return answer(.noUser) }
+            switch result {
+            case .success(.userKey(let key?)):
+                if accounts[name] == nil { accounts[name] = Account(key: key) }
+                answer(
+                    .explained(
+                        plane.explain(grant(key, login.wish).wish, limit: limit),
+                        refusal: refusal(of: name.description)?.code))
+            case .failure(let failure): answer(.unavailable(failure))
+            default: answer(.noUser)
+            }
+        }
+    }
+
+    // MARK: Changes
+
+    /// The last change of users in the database has this number.
+    func noticed(_ revision: Int64) {
+        guard !isReading, revision != position else { return }
+        guard let position, position < revision else {
+            // At the start, or when the database has been replaced by an older copy: all are asked for again.
+            self.position = revision
+            for name in accounts.keys { changed(name) }
+            return
+        }
+        isReading = true
+        store.ask(.userChanges(after: position)) { [weak self] result in
+            guard let self else { return }
+            isReading = false
+            guard case .success(.userChanges(let notices)) = result, let last = notices.last else { return }
+            for notice in notices { apply(notice.key, of: notice.name) }
+            self.position = last.revision
+        }
+    }
+
+    /// This node has changed a user, or the user may have been changed.
+    func changed(_ name: UserName) {
+        store.ask(.userKey(name)) { [weak self] result in
+            guard case .success(.userKey(let key)) = result else { return }
+            self?.apply(key, of: name)
+        }
+    }
+
+    /// A user who is no more has no conns any more; one with another password keeps them.
+    private func apply(_ key: UserKey?, of name: UserName) {
+        guard let key else {
+            accounts[name] = nil
+            store.forget(name)
+            return plane.closeConns(of: name.description, .admin)
+        }
+        guard let account = accounts[name] else { return }
+        let isSamePassword = account.key.passwordHash == key.passwordHash
+        accounts[name] = Account(key: key, passwordDigest: isSamePassword ? account.passwordDigest : nil)
+        if isSamePassword { store.remember(key) } else { store.forget(name) }
+    }
+}
