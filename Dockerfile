@@ -20,11 +20,13 @@ RUN for product in pop-node pop-device popctl; do \
         install -D --strip --target-directory /out/bin ".build/release/$product"; \
     done
 # The packages whose libraries the programs link to, in the versions they were built with, and where those come from.
+# What encrypts faster is looked for at the start and may be missing: there is none for some processors.
 RUN mkdir --parents /out/sources \
     && find /etc/apt/sources.list.d -name 'pop-node-*' -exec cp --target-directory /out/sources {} + \
     && ldd /out/bin/* | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort --unique \
         | xargs --max-args 1 realpath | xargs dpkg-query --search | cut --delimiter : --fields 1 | sort --unique \
-        | xargs dpkg-query --show --showformat '${Package}=${Version}\n' > /out/packages
+        | xargs dpkg-query --show --showformat '${Package}=${Version}\n' > /out/packages \
+    && { dpkg-query --show --showformat '${Package}=${Version}\n' 'libipsec-mb1' >> /out/packages || true; }
 
 FROM debian:${DEBIAN}-slim AS runtime
 COPY --from=build /out/sources/ /etc/apt/sources.list.d/
