@@ -36,10 +36,12 @@ extension AdminAPI {
         }
     }
 
-    /// Of all that makes the call what it is.
+    /// Of all that makes the call what it is, and of the token: a body may have a password in it, which nobody
+    /// who reads the rows shall be able to guess at.
     private static func fingerprint(_ request: HTTPRequest) -> [UInt8] {
-        AdminAuthenticator.digest(
-            Array("\(request.method.name) \(request.target.text)\n".utf8) + request.body)
+        let token = AdminAuthenticator.bearerToken(request.fields.octets(of: "authorization")) ?? []
+        let call = Array("\n\(request.method.name) \(request.target.text)\n".utf8)
+        return AdminAuthenticator.digest(token + call + request.body)
     }
 
     /// The answer is sent once it is kept, so that whoever has read it finds it again. If it can't be kept it

@@ -73,6 +73,13 @@ struct RepeatedCallTests {
         #expect(bench.backend.drainRequests.count == 2)
     }
 
+    @Test func whatIsKeptOfACallTellsNothingWithoutItsToken() throws {
+        let body = #"{"reason":"a guess"}"#
+        _ = try drain("k1", body: body, token: "operate-token")
+        _ = try drain("k1", body: body, token: "admin-token")
+        #expect(Set(keys.rows.values.map(\.claim.requestSHA256)).count == 2)
+    }
+
     @Test func aCallThatIsBeingDoneIsNotDoneBesideItself() throws {
         _ = try drain("k1")
         keys.rows = keys.rows.mapValues { ($0.claim, nil) }
