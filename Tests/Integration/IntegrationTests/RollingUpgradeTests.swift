@@ -80,7 +80,7 @@ import Testing
         let told = try String(contentsOf: log, encoding: .utf8)
         #expect(upgrade.terminationStatus == 0, "\(told)")
         traffic.stop()
-        #expect(traffic.refused == 0)
+        #expect(traffic.refused == [], "\(told)")
         #expect(traffic.broken == 0)
         #expect(traffic.whole > 20)
         let drains = try cluster.nodes[0].get("/v1/drains").items
@@ -93,13 +93,15 @@ import Testing
 private final class Traffic: @unchecked Sendable {
     private let lock = NSLock()
     private var isOver = false
-    private var counts = (whole: 0, broken: 0, refused: 0)
+    private var counts = (whole: 0, broken: 0)
+    private var refusals: [String] = []
     private let ingresses: [UInt16]
     private let group = DispatchGroup()
 
     var whole: Int { lock.withLock { counts.whole } }
     var broken: Int { lock.withLock { counts.broken } }
-    var refused: Int { lock.withLock { counts.refused } }
+    /// What each node has said to those that none has taken.
+    var refused: [String] { lock.withLock { refusals } }
 
     init(_ nodes: [Fixture], _ port: UInt16) {
         ingresses = nodes.map(\.ingressPort)
@@ -126,8 +128,13 @@ private final class Traffic: @unchecked Sendable {
     private func transfer(_ turn: Int, _ port: UInt16) {
         let seed = UInt8(turn % 200)
         let order = ingresses.indices.map { ingresses[($0 + turn) % ingresses.count] }
-        guard let client = order.lazy.compactMap({ try? SOCKSClient.connect($0, to: port) }).first else {
-            return lock.withLock { counts.refused += 1 }
+        var answers: [String] = []
+        var connected: TestSocket?
+        for ingress in order where connected == nil {
+            do { connected = try SOCKSClient.connect(ingress, to: port) } catch { answers.append("\(error)") }
+        }
+        guard let client = connected else {
+            return lock.withLock { refusals.append(answers.joined(separator: ", ")) }
         }
         let expected = (0..<20).flatMap {
             pseudoRandomBytes(512, seed: UInt64(seed) &* 100 &+ UInt64($0))

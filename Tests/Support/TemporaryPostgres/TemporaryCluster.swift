@@ -33,9 +33,10 @@ package final class TemporaryCluster {
         server = nil
     }
 
-    /// Ends it as a crash does: nothing is put in order, and the next start recovers.
+    /// Ends it as a crash does: nothing is put in order, and the next start recovers. With SIGKILL the server's
+    /// other processes would live on for a moment, and the next start be refused for them.
     package func crash() {
-        if let processID { kill(processID, SIGKILL) }
+        if let processID { kill(processID, SIGQUIT) }
         stop()
     }
 
