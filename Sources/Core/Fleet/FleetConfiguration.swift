@@ -71,7 +71,7 @@ package enum FleetLimits {
     package static let settleWait = Duration.seconds(2)
     /// How often a device without its data plane is asked to open it again.
     package static let repairInterval = Duration.seconds(30)
-    /// How long a device that is turned away for now should wait.
+    /// How long a device that is turned away should wait before it asks again.
     package static let retryAfter = Duration.seconds(5)
     /// A client waits while devices are tried: three that are full tell enough about the rest.
     package static let openAttempts = 3

@@ -7,7 +7,7 @@ enum DeviceReads {
         device_id, status, enabled, node_id, session_id, session_epoch, location, tags, capacity,
         agent_version, remote_address, quic_remote_address, health, connected_at, last_heartbeat_at, rtt_ms,
         active_conns, bytes_sent, bytes_received, cpu_utilization, memory_used_bytes, memory_total_bytes,
-        first_seen_at, last_seen_at, CASE WHEN status = 'online' THEN (\(NodeReads.age)) END AS age
+        first_seen_at, last_seen_at, CASE WHEN status = 'online' THEN \(NodeReads.age) END AS age
         """
 
     static func one(_ device: DeviceID) -> PostgresStatement {

@@ -152,11 +152,11 @@ enum NodeReads {
         FROM pop.nodes
         """
 
-    /// The age of what the node of `node_id` has told, for rows that have such a column.
+    /// The age of what the node of `node_id` has told, for rows that have such a column. Nodes are few: they are
+    /// looked at once, in their index, and not again for each row.
     static let age = """
-        SELECT \(seconds("renewed_at")) FROM (
-            SELECT node_id AS own_id, last_seen_at AS renewed_at FROM pop.nodes
-        ) n WHERE own_id = node_id
+        ((SELECT jsonb_object_agg(n.node_id, \(seconds("n.last_seen_at"))) FROM pop.nodes n
+            WHERE n.node_id > '') ->> node_id)::double precision
         """
 
     private static func seconds(_ time: String) -> String {
