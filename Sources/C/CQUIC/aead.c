@@ -194,8 +194,10 @@ int cq_update_key(ngtcp2_conn *conn, uint8_t *rx_secret, uint8_t *tx_secret, ngt
     int result = ngtcp2_crypto_update_key(conn, rx_secret, tx_secret, rx, rx_key, rx_iv, tx, tx_key, tx_iv,
                                           current_rx_secret, current_tx_secret, count);
     const cq_connection *connection = user_data;
+    // ChaCha20-Poly1305 has secrets and tags of the same lengths. The helper's handle of an AEAD is GnuTLS's number.
+    const ngtcp2_crypto_aead *aead = &ngtcp2_conn_get_crypto_ctx(conn)->aead;
     if (result == 0 && connection->has_fast_aead && count == SECRET_COUNT &&
-        ngtcp2_conn_get_crypto_ctx(conn)->aead.max_overhead == TAG_COUNT) {
+        (intptr_t)aead->native_handle == GNUTLS_CIPHER_AES_128_GCM) {
         // A key that can't be replaced for want of memory works as it is.
         (void)replace(rx, rx_key);
         (void)replace(tx, tx_key);
