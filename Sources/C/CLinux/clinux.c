@@ -250,6 +250,14 @@ int cl_close_with_reset(int fd) {
     return result(close(fd));
 }
 
+void cl_keep_alive(int fd, int idle_seconds, int interval_seconds) {
+    int count = 4;
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof idle_seconds);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_seconds, sizeof interval_seconds);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
+}
+
 int cl_socket_pair(int fds[2]) {
     return result(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds));
 }

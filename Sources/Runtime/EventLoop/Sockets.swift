@@ -110,6 +110,12 @@ package enum Sockets {
         _ = cl_close_with_reset(descriptor)
     }
 
+    /// Has a peer that is silent for a minute asked whether it is still there: the connection of one that is not
+    /// ends within two.
+    package static func keepAlive(_ descriptor: Int32) {
+        cl_keep_alive(descriptor, 60, 15)
+    }
+
     /// Sends FIN; reading goes on.
     package static func shutdownWrite(_ descriptor: Int32) {
         _ = cl_shutdown_write(descriptor)

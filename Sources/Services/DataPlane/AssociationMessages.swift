@@ -43,7 +43,7 @@ package struct PendingAssociation: Sendable {
 package enum FlowRefusal: Sendable, Hashable {
     /// By the node's policy about targets.
     case denied
-    /// The device takes no more conns at the moment.
+    /// The device takes no more conns at the moment, or the user may have no more.
     case full
     /// The device takes none of this association any more: it has left, or is about to.
     case leaving

@@ -64,6 +64,10 @@ final class AssociationTable {
         return true
     }
 
+    func end(_ id: AssociationID) {
+        associations[id]?.end(.admin, isCut: true)
+    }
+
     func endAll(_ reason: CloseReason) {
         for association in associations.values { association.end(reason, isCut: true) }
     }

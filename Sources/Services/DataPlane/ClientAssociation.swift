@@ -10,6 +10,8 @@ internal import SOCKS5
 final class ClientAssociation: ReadinessHandler, DatagramSource {
     /// Targets that a client talks to at once; each takes a socket of the device.
     static let flows = 256
+    /// What waits for devices in all its flows together: a question each, and room for a few big ones.
+    static let queuedBytes = 256 << 10
 
     let id: AssociationID
     let connection: DeviceConnection
@@ -137,6 +139,8 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
         let payload = UnsafeRawBufferPointer(rebasing: datagram[headerBytes...])
         switch flow.phase {
         case .wanted, .opening:
+            let waiting = flows.values.reduce(payload.count) { $0 + $1.queuedByteCount }
+            guard waiting <= Self.queuedBytes else { return drop(.openingQueueFull) }
             drop(.openingQueueFull, times: flow.hold(payload))
         case .barred:
             drop(.refused)
@@ -265,6 +269,8 @@ private final class ConnectionWatch: ReadinessHandler {
         registration = try loop.register(descriptor, self)
         self.loop = loop
         self.ended = ended
+        // Nothing else tells of a client that has gone without a word.
+        Sockets.keepAlive(descriptor)
     }
 
     func end(isCut: Bool) {

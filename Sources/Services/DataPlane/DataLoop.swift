@@ -71,6 +71,8 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
             if !associations.endFlow(connID, reason) { conns[connID]?.relay.close(reason) }
         case .associate(let pending):
             associations.add(pending, on: connections[pending.connection.serial])
+        case .endAssociation(let id):
+            associations.end(id)
         case .flowPlaced(let id, let target, let connID, let flowID):
             associations.placed(id, target, connID, flowID)
         case .flowRefused(let id, let target, let refusal):

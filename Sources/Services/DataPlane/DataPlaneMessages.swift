@@ -45,6 +45,8 @@ package enum DataCommand: Sendable {
     /// End a conn, pending or open, at once on both sides.
     case close(ConnID, CloseReason)
     case associate(PendingAssociation)
+    /// End an association with its flows, at once.
+    case endAssociation(AssociationID)
     /// The answer to `flowWanted`: the flow is the conn `ConnID`, whose device is being asked to open it.
     case flowPlaced(AssociationID, Target, ConnID, flowID: UInt64)
     /// The answer to `flowWanted` where there is no such conn.

@@ -40,7 +40,7 @@ final class DatagramFlow {
     var isReported = false
     var timer: LoopTimer?
     private var queue: [[UInt8]] = []
-    private var queuedByteCount = 0
+    private(set) var queuedByteCount = 0
 
     init(_ target: Target, clientHeader: [UInt8], now: Instant) {
         self.target = target

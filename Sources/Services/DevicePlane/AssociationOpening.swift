@@ -1,3 +1,4 @@
+package import DataPlane
 package import Domain
 package import Fleet
 
@@ -9,17 +10,18 @@ package struct AssociationOpening {
     package var client: SocketAddress
     /// Ends a flow without datagrams for this long.
     package var idleTimeout: Duration
-    /// The node's policy about targets.
-    package var permits: (Target) -> Bool
+    /// Why there is to be no flow to a target, by the node's policy or what the user may have; nil: nothing is
+    /// against it. Asked for each flow.
+    package var refusal: (Target) -> FlowRefusal?
 
     package init(
         request: ConnRequest, client: SocketAddress, idleTimeout: Duration,
-        permits: @escaping (Target) -> Bool
+        refusal: @escaping (Target) -> FlowRefusal?
     ) {
         self.request = request
         self.client = client
         self.idleTimeout = idleTimeout
-        self.permits = permits
+        self.refusal = refusal
     }
 }
 

@@ -22,6 +22,8 @@ package enum DevicePlaneLimits {
     package static let authenticationTimeout = Duration.seconds(5)
     /// UDP associations at once; each holds two descriptors.
     package static let associations = 16_384
+    /// Of one user: a client has a few, and nobody takes them all from the others.
+    package static let associationsOfUser = 1_024
     /// Above `max_devices`, so that resumes and refusals with an answer find room.
     package static let controlConnectionsAboveDevices = 10_000
 }

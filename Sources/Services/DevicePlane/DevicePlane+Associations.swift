@@ -9,14 +9,27 @@ struct AssociationBook {
         let placement: AssociationPlacement
     }
 
-    var entries: [AssociationID: Entry] = [:]
+    private(set) var entries: [AssociationID: Entry] = [:]
+    private var counts: [String: Int] = [:]
     private var lastSerial: UInt64 = 0
+
+    /// Without users all clients are one, and only the number of all is bounded.
+    func count(of user: String?) -> Int {
+        guard let user else { return 0 }
+        return counts[user] ?? 0
+    }
 
     mutating func add(_ entry: Entry) -> AssociationID {
         lastSerial += 1
         let id = AssociationID(serial: lastSerial)
         entries[id] = entry
+        if let user = entry.opening.request.user { counts[user, default: 0] += 1 }
         return id
+    }
+
+    mutating func remove(_ id: AssociationID) {
+        guard let user = entries.removeValue(forKey: id)?.opening.request.user else { return }
+        counts[user] = count(of: user) > 1 ? count(of: user) - 1 : nil
     }
 }
 
@@ -29,6 +42,7 @@ extension DevicePlane {
         _ opening: AssociationOpening, handOver: () -> AssociationSockets?
     ) -> AssociationOpeningResult {
         guard associations.entries.count < DevicePlaneLimits.associations,
+            associations.count(of: opening.request.user) < DevicePlaneLimits.associationsOfUser,
             let placement = chooseForAssociation(opening.request.wish)
         else { return .noDevice }
         guard let sockets = handOver() else { return .abandoned }
@@ -43,13 +57,20 @@ extension DevicePlane {
         return .placed(placement.deviceID)
     }
 
+    /// Ends all associations of a user, who has no way to get another flow.
+    func endAssociations(of user: String) {
+        for (id, entry) in associations.entries where entry.opening.request.user == user {
+            command(.endAssociation(id), on: entry.placement.connection)
+        }
+    }
+
     /// An association's client has sent to a target that there is no flow to.
     func flowWanted(_ id: AssociationID, _ target: Target) {
         // Its end may be under way.
         guard let entry = associations.entries[id] else { return }
         let connection = entry.placement.connection
-        guard entry.opening.permits(target) else {
-            return command(.flowRefused(id, target, .denied), on: connection)
+        if let refusal = entry.opening.refusal(target) {
+            return command(.flowRefused(id, target, refusal), on: connection)
         }
         var request = entry.opening.request
         request.target = target

@@ -147,7 +147,7 @@ package final class DevicePlane {
         case .flowWanted(let id, let target):
             flowWanted(id, target)
         case .associationEnded(let id):
-            associations.entries[id] = nil
+            associations.remove(id)
         case .progress(let counts):
             let moment = moment
             for count in counts {
@@ -213,10 +213,12 @@ package final class DevicePlane {
     /// The conns that a user has here.
     package func connCount(of user: String) -> Int { fleet.connCount(of: user) }
 
-    /// Ends all conns of a user.
+    /// Ends all conns of a user, and what could open new ones.
     package func closeConns(of user: String, _ reason: CloseReason) {
         fleet.closeConns(of: user, reason)
+        // Its flows are told their own reason first.
         settle()
+        endAssociations(of: user)
     }
 
     /// What users' conns have carried since this was last called.

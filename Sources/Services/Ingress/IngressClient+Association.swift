@@ -1,3 +1,4 @@
+internal import DataPlane
 internal import DevicePlane
 internal import Domain
 internal import EventLoop
@@ -30,7 +31,10 @@ extension IngressClient {
                 user: grant.user, clientProtocol: .udp, clientAddress: peer, target: request.target,
                 connectTimeout: configuration.connectTimeout, wish: devices),
             client: sender(statedBy: request), idleTimeout: configuration.datagramIdleTimeout,
-            permits: { configuration.permits($0) })
+            refusal: { [weak ingress] target in
+                guard configuration.permits(target) else { return .denied }
+                return ingress?.authenticator.refusal(of: grant.user) == nil ? nil : .full
+            })
         var hasNoSocket = false
         let result = ingress.plane.openAssociation(opening) {
             guard let local = stream?.localAddress else { return nil }

@@ -88,11 +88,19 @@ final class UDPAssociation {
     let datagrams: TestDatagrams
     let relayPort: UInt16
 
-    init(_ ingress: UInt16, statingPort: Bool = false) throws {
+    init(
+        _ ingress: UInt16, statingPort: Bool = false, login: (user: String, password: String)? = nil
+    ) throws {
         control = try TestSocket(port: ingress)
         datagrams = try TestDatagrams()
-        try control.write([5, 1, 0])
-        guard try control.read(exactly: 2) == [5, 0] else { throw SOCKSClient.Refused(reply: 0xff) }
+        let method: UInt8 = login == nil ? 0 : 2
+        try control.write([5, 1, method])
+        guard try control.read(exactly: 2) == [5, method] else { throw SOCKSClient.Refused(reply: 0xff) }
+        if let login {
+            let (name, secret) = (Array(login.user.utf8), Array(login.password.utf8))
+            try control.write([1, UInt8(name.count)] + name + [UInt8(secret.count)] + secret)
+            guard try control.read(exactly: 2) == [1, 0] else { throw SOCKSClient.Refused(reply: 0xff) }
+        }
         let port = statingPort ? datagrams.port : 0
         let host: [UInt8] = statingPort ? [127, 0, 0, 1] : [0, 0, 0, 0]
         try control.write([5, 3, 0, 1] + host + [UInt8(port >> 8), UInt8(truncatingIfNeeded: port)])

@@ -118,6 +118,24 @@ import Testing
         }
     }
 
+    @Test func limitsHoldForDatagramsAndADeletedUserSendsNoMore() throws {
+        let fixture = try Fixture(settings: Self.settings)
+        try fixture.startDevice("d1")
+        try make(fixture, "few", ["max_conns": 1])
+        let (first, second) = (try EchoDatagrams(), try EchoDatagrams())
+        let association = try UDPAssociation(fixture.ingressPort, login: ("few", "pw:few"))
+        try association.send("x", to: first.port)
+        #expect(try association.text(from: first.port) == "x")
+        try association.send("no", to: second.port)
+        try association.send("y", to: first.port)
+        #expect(try association.text(from: first.port) == "y")
+        #expect(try fixture.conns().count == 1)
+        #expect(try fixture.call("DELETE", "/v1/users/few").status == 204)
+        // The client learns of it: its connection is cut.
+        #expect(throws: TestSocket.Failure.self) { _ = try association.control.readToEnd() }
+        #expect(try fixture.conns().isEmpty)
+    }
+
     @Test func changesHoldAtEveryNode() throws {
         let cluster = try Cluster(["a", "b"], settings: Self.settings)
         let one = cluster.nodes[0]

@@ -80,6 +80,9 @@ int cl_peer_address(int fd, struct cl_address *address);
 int cl_shutdown_write(int fd);
 /// Closes with RST instead of FIN (SO_LINGER of 0).
 int cl_close_with_reset(int fd);
+/// Has the kernel ask a silent peer of a TCP connection whether it is still there (SO_KEEPALIVE): after `idle_seconds`,
+/// and three more times as far apart as `interval_seconds`.
+void cl_keep_alive(int fd, int idle_seconds, int interval_seconds);
 /// A pair of connected, non-blocking stream sockets (AF_UNIX).
 int cl_socket_pair(int fds[2]);
 /// The text for a positive errno.
