@@ -34,6 +34,8 @@ final class UserAdmissions: IngressAuthenticator {
     /// What this life has counted of each user in `month`.
     private var carried: [UserName: UserUsage] = [:]
     private var month = CalendarMonth(SystemClock.wall)
+    /// Changes that have been gone through: a password that was right meanwhile may be so no more.
+    private var changes: UInt64 = 0
     /// Up to where changes have been gone through; nil before the first look.
     private var position: Int64?
     private var isReading = false
@@ -89,14 +91,33 @@ final class UserAdmissions: IngressAuthenticator {
         _ key: UserKey?, _ credential: IngressCredential, _ origin: FailureLimiter.Origin,
         _ wish: DeviceWish, _ digest: [UInt8], _ answer: @escaping (IngressAdmission) -> Void
     ) {
+        let before = changes
         passwords.check(credential.password, key?.passwordHash) { [weak self] isRight in
             guard let self, let isRight else { return answer(.turnedAway(.unavailable)) }
             guard isRight, let key else {
                 limiter.failed(origin, at: loop.now)
                 return answer(.refused)
             }
+            admit(key, wish, digest, ifNoneSince: before, answer)
+        }
+    }
+
+    /// Lets the user in whose password was right, unless it has been changed while that was found out.
+    private func admit(
+        _ key: UserKey, _ wish: DeviceWish, _ digest: [UInt8], ifNoneSince before: UInt64,
+        _ answer: @escaping (IngressAdmission) -> Void
+    ) {
+        if changes == before {
             learn(key, digest)
-            answer(.admitted(grant(key, wish)))
+            return answer(.admitted(grant(key, wish)))
+        }
+        let now = changes
+        store.ask(.userKey(key.name)) { [weak self] result in
+            guard let self, case .success(.userKey(let found)) = result else {
+                return answer(.turnedAway(.unavailable))
+            }
+            guard let found, found.passwordHash == key.passwordHash else { return answer(.refused) }
+            admit(found, wish, digest, ifNoneSince: now, answer)
         }
     }
 
@@ -224,12 +245,16 @@ final class UserAdmissions: IngressAuthenticator {
 
     /// A user who is no more has no conns any more; one with another password keeps them.
     private func apply(_ key: UserKey?, of name: UserName) {
+        changes &+= 1
         guard let key else {
             accounts[name] = nil
             store.forget(name)
             return plane.closeConns(of: name.description, .admin)
         }
-        guard let account = accounts[name] else { return }
+        guard let account = accounts[name] else {
+            // What an earlier life has on disk of the user may be the password from before.
+            return store.forget(name)
+        }
         let isSamePassword = account.key.passwordHash == key.passwordHash
         accounts[name] = Account(key: key, passwordDigest: isSamePassword ? account.passwordDigest : nil)
         if isSamePassword { store.remember(key) } else { store.forget(name) }

@@ -1,5 +1,6 @@
 internal import Domain
 package import EventLoop
+internal import Synchronization
 internal import TLS
 
 /// A thread for the hashes of passwords: each takes some tens of milliseconds, in which the control loop serves
@@ -8,6 +9,7 @@ package final class PasswordWorker {
     private let loop: EventLoop
     private let jobs: Mailbox<Job>
     private let thread: LoopThread
+    private let isEnding = Ending()
     private var waiting: [UInt64: (Outcome) -> Void] = [:]
     private var lastNumber: UInt64 = 0
     private var isStopped = false
@@ -33,6 +35,11 @@ package final class PasswordWorker {
         case made(String?)
     }
 
+    /// Tells the thread before it comes to the end of what waits.
+    private final class Ending: Sendable {
+        let isDue = Atomic(false)
+    }
+
     private struct Reply: Sendable {
         let number: UInt64
         let outcome: Outcome
@@ -43,7 +50,7 @@ package final class PasswordWorker {
         let jobs = try Mailbox<Job>()
         let replies = try Mailbox<Reply>()
         self.jobs = jobs
-        thread = try LoopThread(name: "passwords") { Self.run(jobs, replies) }
+        thread = try LoopThread(name: "passwords") { [isEnding] in Self.run(jobs, replies, isEnding) }
         try loop.attach(replies) { [weak self] reply in self?.received(reply) }
     }
 
@@ -70,6 +77,7 @@ package final class PasswordWorker {
     package func stop() {
         guard !isStopped else { return }
         isStopped = true
+        isEnding.isDue.store(true, ordering: .relaxed)
         jobs.send(.stop)
         thread.join()
         waiting = [:]
@@ -91,10 +99,11 @@ package final class PasswordWorker {
         waiting.removeValue(forKey: reply.number)?(reply.outcome)
     }
 
-    private static func run(_ jobs: Mailbox<Job>, _ replies: Mailbox<Reply>) {
+    private static func run(_ jobs: Mailbox<Job>, _ replies: Mailbox<Reply>, _ ending: Ending) {
         guard let loop = try? EventLoop() else { return }
         _ = try? loop.attach(jobs) { job in
             switch job {
+            case .work where ending.isDue.load(ordering: .relaxed): break
             case .work(let number, .check(let password, let hash)):
                 replies.send(Reply(number: number, outcome: .checked(hash.isOf(password))))
             case .work(let number, .make(let password)):
