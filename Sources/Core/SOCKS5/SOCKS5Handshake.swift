@@ -186,10 +186,10 @@ package struct SOCKS5Handshake: ~Copyable {
         guard input.count >= addressEnd + 2 else { return }
         let port = UInt16(input[addressEnd]) << 8 | UInt16(input[addressEnd + 1])
         guard let host = Target.Host(type, input[addressStart..<addressEnd]) else {
-            refuse(.invalidHostName, .hostUnreachable)
+            refuse(.invalidHostName, command == .bind ? .commandNotSupported : .hostUnreachable)
             return
         }
-        guard port > 0 || command == .udpAssociate else {
+        guard port > 0 || command != .connect else {
             refuse(.invalidPort, .generalFailure)
             return
         }

@@ -127,6 +127,17 @@ let conversations: [Conversation] = [
                 earlyBytes: []),
         ]),
     Conversation(
+        situation: "BIND to a name that is none", input: greetingNone + domain("exa mple", command: 2),
+        actions: [.send([5, 0]), .reject(.invalidHostName, reply: failure(7))]),
+    Conversation(
+        situation: "BIND without a port", input: greetingNone + [5, 2, 0, 1, 0, 0, 0, 0, 0, 0],
+        actions: [
+            .send([5, 0]),
+            .request(
+                SOCKS5Request(command: .bind, target: Target(host: .address(.v4(IPv4Address(0))), port: 0)),
+                earlyBytes: []),
+        ]),
+    Conversation(
         situation: "UDP ASSOCIATE without a port", input: greetingNone + [5, 3, 0, 1, 0, 0, 0, 0, 0, 0],
         actions: [
             .send([5, 0]),
