@@ -80,6 +80,10 @@ final class NodeSampler {
 
     private func count(_ sessions: [SessionSnapshot]) {
         for session in sessions { changed.insert(session.sessionID) }
+        // While the database is away nobody takes out those that have ended.
+        if changed.count > 2 * max(plane.sessionCount, sessions.count) {
+            changed = changed.filter { plane.session($0) != nil }
+        }
         let now = SystemClock.wall
         store.count(
             sessions.map { session in

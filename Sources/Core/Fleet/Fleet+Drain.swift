@@ -76,8 +76,12 @@ extension Fleet {
         if drain.takers.arrived(counts) { actions.append(.drainProgressed) }
         for id in moved {
             guard let session = sessions[id], session.ending == nil, session.wasToldToLeave else { continue }
-            drain.moved(id, at: moment.now)
-            if current[session.deviceID] == id { current[session.deviceID] = nil }
+            guard current[session.deviceID] == id else {
+                drain.moved(id, at: moment.now)
+                continue
+            }
+            supersede(id, at: moment)
+            tellUpdated(id)
         }
     }
 

@@ -152,7 +152,7 @@ extension Fleet {
     }
 
     /// Makes room for a new session of the device. One that was sent `Drain` lives on until its conns end.
-    private mutating func supersede(_ old: SessionID, at moment: Moment) {
+    mutating func supersede(_ old: SessionID, at moment: Moment) {
         guard let session = sessions[old] else { return }
         guard session.wasToldToLeave else {
             end(

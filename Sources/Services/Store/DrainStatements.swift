@@ -113,7 +113,8 @@ enum DrainStatements {
 
     // MARK: Arrivals
 
-    /// Devices that are connected elsewhere since, and had a session here then.
+    /// Devices that are connected elsewhere, and had a session here then. Both of their times are of this node's
+    /// clock: another one may have another time.
     static func arrivals(of node: NodeID, since: WallTime) -> PostgresStatement {
         PostgresStatement(
             """
@@ -126,7 +127,6 @@ enum DrainStatements {
                     AND (s.ended_at IS NULL OR s.ended_at >= $2::timestamptz)
                 ORDER BY s.started_at DESC LIMIT 1) s
             WHERE d.status = 'online' AND d.node_id <> $1
-                AND coalesce(d.connected_at, '-infinity') >= $2::timestamptz
             GROUP BY d.node_id
             """, [.text(node.description), .time(since)])
     }

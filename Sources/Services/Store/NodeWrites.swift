@@ -9,9 +9,7 @@ enum NodeWrites {
     /// only rows of other lives are closed.
     static func begin(_ node: NodeLife, _ record: NodeRecord, _ state: NodeState) -> [PostgresStatement] {
         [
-            PostgresStatement(
-                "SELECT pop.close_lost_sessions(ARRAY[$1::text], $2::uuid, 2147483647)",
-                [node.nodeID, .uuid(node.incarnation)]),
+            closeSessions(node, before: node),
             PostgresStatement("DELETE FROM pop.session_takeovers WHERE node_id = $1", [node.nodeID]),
             cancelDrains(node, before: record.startedAt, except: record.keptDrain),
             PostgresStatement(
@@ -55,21 +53,22 @@ enum NodeWrites {
     /// Closes what a life that is over left open: said with what that life had still to write, so that none of
     /// its sessions is ever seen open.
     ///
-    /// - Parameter record: of the present life.
-    static func close(_ life: NodeLife, before record: NodeRecord) -> [PostgresStatement] {
-        let sessions = PostgresStatement(
-            """
-            WITH lost AS (
-                UPDATE pop.device_sessions s SET end_reason = 'node_lost',
-                    ended_at = greatest(s.started_at, s.last_seen_at)
-                WHERE s.node_id = $1 AND s.node_incarnation = $2::uuid AND s.ended_at IS NULL
-                RETURNING s.session_id, s.ended_at
-            )
-            UPDATE pop.devices d SET status = 'offline', health = NULL, active_conns = 0,
-                last_seen_at = greatest(d.last_seen_at, lost.ended_at)
-            FROM lost WHERE d.session_id = lost.session_id AND d.status <> 'offline'
-            """, [life.nodeID, .uuid(life.incarnation)])
-        return [sessions, cancelDrains(life, before: record.startedAt, except: record.keptDrain)]
+    /// - Parameters:
+    ///   - present: whose sessions live; the node may have gone by another name before.
+    ///   - record: of the present life.
+    static func close(
+        _ life: NodeLife, before present: NodeLife, _ record: NodeRecord
+    ) -> [PostgresStatement] {
+        [
+            closeSessions(life, before: present),
+            cancelDrains(life, before: record.startedAt, except: record.keptDrain),
+        ]
+    }
+
+    private static func closeSessions(_ life: NodeLife, before present: NodeLife) -> PostgresStatement {
+        PostgresStatement(
+            "SELECT pop.close_lost_sessions(ARRAY[$1::text], $2::uuid, 2147483647)",
+            [life.nodeID, .uuid(present.incarnation)])
     }
 
     /// Partitions are made for so many days to come: a node that is cut off from the clock of its operators

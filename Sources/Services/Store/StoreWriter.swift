@@ -338,7 +338,7 @@ final class StoreWriter {
     private func write(_ batch: WriteBatch) {
         var statements = batch.statements(lease.clock, isOfThisLife: batch.life == life)
         if batch.life != life {
-            statements += NodeWrites.close(batch.life, before: configuration.node)
+            statements += NodeWrites.close(batch.life, before: life, configuration.node)
         }
         let started = loop.now
         writingSince = started

@@ -112,7 +112,9 @@ private final class ModelPair {
         var statements = [
             SessionWrites.enter([record], asNodeLife(life), clock, ofThisLife: isPresent)
         ]
-        if !isPresent { statements += NodeWrites.close(asNodeLife(life), before: node(life)) }
+        if !isPresent, let present = lives.first(where: { $0.node == life.node }) {
+            statements += NodeWrites.close(asNodeLife(life), before: asNodeLife(present), node(life))
+        }
         try sql.transaction(statements)
         _ = model.enter(life, [entry(record, isPresent: isPresent, takesDevice: true)], at: time)
         if !isPresent { model.close(life) }
