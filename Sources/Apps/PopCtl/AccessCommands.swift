@@ -132,7 +132,9 @@ struct UserLimitOptions: ParsableArguments {
 
     @Option(
         name: .customLong("rate"),
-        help: ArgumentHelp("Most bytes in a second (64KiB, 2MiB).", valueName: "bytes"))
+        help: ArgumentHelp(
+            "Most bytes in a second (64KiB, 2MiB); kept, and not enforced by this version.",
+            valueName: "bytes"))
     var rate: ByteCount?
 
     @Option(

@@ -95,9 +95,12 @@ package struct ConnID: UUIDIdentifier {
         low = generator.next() & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000
     }
 
+    /// Whether a node of ours can have made the id.
+    package var tellsItsNode: Bool { high >> 12 & 0xf == 8 }
+
     /// Whether the conn may be one of `node`: certain if not, and wrong for one of 2^32 others if so.
     package func isOf(_ node: NodeID) -> Bool {
-        high >> 12 & 0xf == 8 && high >> 32 == UInt64(node.digest)
+        tellsItsNode && high >> 32 == UInt64(node.digest)
     }
 }
 

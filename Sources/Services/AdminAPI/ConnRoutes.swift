@@ -33,8 +33,9 @@ extension AdminAPI {
 
     /// Asks the node that the id tells of.
     private func findElsewhere(_ id: ConnID, _ call: AdminCall) throws(AdminProblem) {
-        guard !call.isOfOtherNode else { throw .connNotFound }
-        ask(.nodes, call) { [unowned self] answer throws(AdminProblem) in
+        guard !call.isOfOtherNode, id.tellsItsNode else { throw .connNotFound }
+        ask(.nodes, call, whenAway: backend.isAlone ? .nodes([]) : nil) {
+            [unowned self] answer throws(AdminProblem) in
             guard case .nodes(let rows) = answer else { throw self.unexpectedAnswer }
             let nodes = rows.map(\.nodeID).filter { id.isOf($0) && $0 != self.backend.nodeID }
             guard nodes.count > 1 else {

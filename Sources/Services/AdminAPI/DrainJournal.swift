@@ -154,7 +154,7 @@ package final class DrainJournal {
         self.record = record
         // Told again as long as it goes on: others may have taken this node for lost, and its drain for canceled.
         if record.endedAt == nil { timer?.arm(at: loop.now + Self.interval) }
-        guard record != lastTold else { return }
+        guard record != lastTold || record.endedAt == nil else { return }
         lastTold = record
         backend.record(.drainChanged(record))
         told?(record)

@@ -92,12 +92,19 @@ final class EventFollower {
     func follow(_ wanted: AdminEventKinds, _ use: @escaping (Start) -> Void) {
         lastReaderAt = loop.now
         waiting.append(use)
-        if !kinds.isSuperset(of: wanted) { completeFrom = nil }
-        if completeFrom != nil { return begin() }
+        let wantsMore = !kinds.isSuperset(of: wanted)
+        if wantsMore { completeFrom = nil }
+        // A node that has just been seen for the first time has its moment, too.
+        if completeFrom != nil, !tellers.values.contains(where: isAboutToTell) { return begin() }
         isFollowing = true
         kinds.formUnion(wanted)
-        if patienceTimer?.isArmed != true { patienceTimer?.arm(at: loop.now + Self.patience) }
+        // Whoever is asked for more kinds gets the same time for it.
+        if wantsMore || patienceTimer?.isArmed != true { patienceTimer?.arm(at: loop.now + Self.patience) }
         look()
+    }
+
+    private func isAboutToTell(_ teller: Teller) -> Bool {
+        teller.isAsking && !teller.isSilent && !tells(teller)
     }
 
     /// The streams that wait begin.

@@ -123,8 +123,8 @@ extension AdminAPI {
     }
 
     private func readPassword(_ body: AdminBody) -> [UInt8]? {
-        body.parsed("password", expects: "1 to \(Self.longestPassword) characters") { text in
-            (1...Self.longestPassword).contains(text.unicodeScalars.count) ? Array(text.utf8) : nil
+        body.parsed("password", expects: "1 to \(Self.longestPassword) bytes") { text in
+            (1...Self.longestPassword).contains(text.utf8.count) ? Array(text.utf8) : nil
         }
     }
 

@@ -210,7 +210,7 @@ struct AdminProtocolTests {
             "/v1/nodes", "/v1/nodes/other", "/v1/devices", "/v1/devices/dev1", "/v1/devices/dev1/sessions",
             "/v1/sessions", "/v1/devices/dev1/load", "/v1/nodes/other/drain",
             // Without it nobody knows who else is there.
-            "/v1/conns", "/v1/conns/\(liveConn(1).connID)",
+            "/v1/conns", "/v1/conns/00000000-0000-8000-8000-000000000001",
         ]
         bench.backend.nodes = nil
         for path in paths {

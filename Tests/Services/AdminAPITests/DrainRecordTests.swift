@@ -57,6 +57,14 @@ struct DrainRecordTests {
         #expect(records.last?.state == "canceled" && records.last?.endedAt != nil)
     }
 
+    /// Others may take the node for lost meanwhile, and its drain for canceled.
+    @Test func aDrainIsToldAgainAsLongAsItGoesOn() throws {
+        _ = try drain()
+        let first = try #require(records.last)
+        #expect(bench.run { records.count > 1 })
+        #expect(records.last == first)
+    }
+
     @Test func drainsAreListedAsTheyAreByNow() throws {
         _ = try drain(#"{"reason":"upgrade"}"#)
         let own = try #require(records.first)

@@ -42,6 +42,12 @@ import Testing
         #expect(list.items.count == 1)
         let closed = try bench.send(.post, "/v1/conns/close", body: #"{"protocol":"socks5"}"#)
         #expect(closed.json == ["closed": 1])
+        let unknown = "00000000-0000-8000-0000-000000000001"
+        #expect(try bench.get("/v1/conns/\(unknown)").status == 404)
+        bench.backend.isAlone = false
+        #expect(try bench.get("/v1/conns/\(unknown)").code == "database_unavailable")
+        // No node of ours makes such ids.
+        #expect(try bench.get("/v1/conns/00000000-0000-4000-8000-000000000001").status == 404)
     }
 
     // MARK: Asking

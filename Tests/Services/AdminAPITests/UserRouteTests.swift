@@ -30,6 +30,8 @@ import Testing
     @Test(arguments: [
         (#"{"name":"a-b","password":"x"}"#, ["name"]), (#"{"name":"a"}"#, ["password"]),
         (#"{"name":"a","password":""}"#, ["password"]),
+        // 256 bytes of 128 characters.
+        (#"{"name":"a","password":"\#(String(repeating: "é", count: 128))"}"#, ["password"]),
         (
             #"{"name":"a","password":"x","max_conns":-1,"rate_bytes_per_second":0}"#,
             ["max_conns", "rate_bytes_per_second"]
