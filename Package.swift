@@ -186,6 +186,18 @@ let package = Package(
                 "Fleet", "DeviceProtocol", "Console",
             ],
             packages: [logging, deques]),
+        service(
+            "Admissions",
+            uses: [
+                "Domain", "EventLoop", "TLS", "Fleet", "DevicePlane", "Ingress", "Store", "AdminAPI",
+            ]),
+        service(
+            "ClusterMember",
+            uses: [
+                "Domain", "EventLoop", "Observability", "JSON", "DeviceProtocol", "Fleet", "Membership",
+                "DevicePlane", "Store",
+            ],
+            packages: [logging]),
 
         // MARK: Apps
         app(
@@ -194,9 +206,8 @@ let package = Package(
             "PopNode",
             uses: [
                 "ProgramKit", "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON", "Postgres",
-                "HTTPServer", "EmbeddedPostgres", "Store", "DeviceProtocol", "Fleet", "Membership",
-                "DataPlane", "DevicePlane", "Ingress",
-                "AdminAPI",
+                "HTTPServer", "EmbeddedPostgres", "Store", "DeviceProtocol", "Fleet",
+                "DataPlane", "DevicePlane", "Ingress", "AdminAPI", "Admissions", "ClusterMember",
             ],
             packages: [arguments, logging]),
         app(
@@ -318,11 +329,17 @@ let package = Package(
             ],
             packages: [logging]),
         tests(
-            "Apps", "PopNodeTests",
+            "Services", "AdmissionsTests",
             uses: [
-                "Domain", "EventLoop", "Observability", "JSON", "DeviceProtocol", "Fleet", "DevicePlane",
-                "Store", "ProgramKit", "PopNode", "DevicePlaneKit",
-            ],
+                "Domain", "EventLoop", "DeviceProtocol", "Fleet", "DevicePlane", "Ingress", "Store",
+                "AdminAPI", "Admissions", "TestKit", "DevicePlaneKit",
+            ]),
+        tests(
+            "Services", "ClusterMemberTests",
+            uses: ["Domain", "EventLoop", "Fleet", "Store", "ClusterMember"], packages: [logging]),
+        tests(
+            "Apps", "PopNodeTests",
+            uses: ["Domain", "EventLoop", "Observability", "JSON", "ProgramKit", "PopNode"],
             packages: [logging]),
         tests(
             "Apps", "PopDeviceTests",

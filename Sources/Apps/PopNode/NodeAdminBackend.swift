@@ -1,4 +1,6 @@
 internal import AdminAPI
+internal import Admissions
+internal import ClusterMember
 internal import DevicePlane
 internal import Domain
 internal import EventLoop

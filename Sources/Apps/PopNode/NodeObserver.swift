@@ -1,4 +1,5 @@
 internal import AdminAPI
+internal import ClusterMember
 internal import DevicePlane
 internal import Domain
 internal import Fleet

@@ -55,6 +55,11 @@ package enum Files {
             throw error
         }
     }
+
+    package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    /// Removes `path` if it is there.
+    package static func remove(_ path: String) { unlink(path) }
 }
 
 /// The process's environment.

@@ -1,25 +1,24 @@
-internal import Domain
+package import Domain
 internal import EventLoop
-internal import Fleet
-internal import Glibc
+package import Fleet
 internal import JSON
-internal import Logging
-internal import Store
+package import Logging
+package import Store
 
 /// What an operator has ordered about this node and what holds until another order: a cordon, or a drain.
 ///
 /// A process that ends in whatever way comes back as it was ordered to be, from its first moment and without
 /// asking the database. The sessions that a drain was about are gone with the process, so a drain under way
 /// comes back as one that is over.
-struct NodeStanding: Equatable {
-    let state: NodeState
-    let drain: DrainRecord?
+package struct NodeStanding: Equatable {
+    package let state: NodeState
+    package let drain: DrainRecord?
 
     /// The state of a node that begins with this.
-    var restoredState: NodeState { state == .draining ? .drained : state }
+    package var restoredState: NodeState { state == .draining ? .drained : state }
 
     /// The drain as this life knows it.
-    func past(now: WallTime) -> (drain: PastDrain, record: DrainRecord)? {
+    package func past(now: WallTime) -> (drain: PastDrain, record: DrainRecord)? {
         guard restoredState == .drained, var record = drain else { return nil }
         record.endedAt = record.endedAt ?? now
         return (
@@ -86,38 +85,47 @@ extension NodeStanding {
     }
 }
 
+/// A standing that can't be read.
+package struct StandingError: Error, CustomStringConvertible {
+    package let path: String
+
+    package var description: String {
+        "\(path) does not hold what this node was ordered to be; repair or remove it"
+    }
+}
+
 /// Keeps the node's standing in its data directory.
-final class StandingKeeper {
+package final class StandingKeeper {
     private let path: String
     private let logger: Logger
     private var state = NodeState.active
     private var drain: DrainRecord?
     private var isEnded = false
 
-    init(path: String, logger: Logger) {
+    package init(path: String, logger: Logger) {
         self.path = path
         self.logger = logger
     }
 
     /// - Throws: when there is a standing that can't be read: a node that may have to stay out does.
-    func read() throws -> NodeStanding? {
-        guard access(path, F_OK) == 0 else { return nil }
+    package func read() throws -> NodeStanding? {
+        guard Files.exists(path) else { return nil }
         guard let json = try? JSONValue(parsing: try Files.read(path)), let standing = NodeStanding(json)
         else {
-            throw NodeError("\(path) does not hold what this node was ordered to be; repair or remove it")
+            throw StandingError(path: path)
         }
         state = standing.restoredState
         drain = standing.drain
         return standing
     }
 
-    func nodeStateChanged(_ new: NodeState) {
+    package func nodeStateChanged(_ new: NodeState) {
         guard new != state else { return }
         state = new
         write(isDurable: true)
     }
 
-    func drainTold(_ record: DrainRecord) {
+    package func drainTold(_ record: DrainRecord) {
         let isNews = record.version != drain?.version || record.state != drain?.state
         drain = record
         // Its numbers may be some seconds old after a loss of power.
@@ -125,12 +133,12 @@ final class StandingKeeper {
     }
 
     /// The node ends by itself from now on: that is no order to come back so.
-    func end() { isEnded = true }
+    package func end() { isEnded = true }
 
     private func write(isDurable: Bool) {
         guard !isEnded else { return }
         guard state == .cordoned || state == .draining || state == .drained else {
-            if state == .active { unlink(path) }
+            if state == .active { Files.remove(path) }
             return
         }
         let standing = NodeStanding(state: state, drain: state == .cordoned ? nil : drain)

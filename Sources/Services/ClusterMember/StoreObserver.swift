@@ -1,23 +1,23 @@
 internal import DevicePlane
 internal import DeviceProtocol
-internal import Domain
+package import Domain
 internal import EventLoop
-internal import Fleet
-internal import Store
+package import Fleet
+package import Store
 
 /// Puts what happens to devices and conns on record.
-final class StoreObserver: DevicePlaneObserver {
+package final class StoreObserver: DevicePlaneObserver {
     private let store: any StorePort
 
-    init(store: any StorePort) {
+    package init(store: any StorePort) {
         self.store = store
     }
 
-    func sessionStarted(_ session: SessionSnapshot, recorded: @escaping () -> Void) {
+    package func sessionStarted(_ session: SessionSnapshot, recorded: @escaping () -> Void) {
         store.startSession(SessionRecord(session), durable: recorded)
     }
 
-    func sessionUpdated(_ session: SessionSnapshot) {
+    package func sessionUpdated(_ session: SessionSnapshot) {
         stateChanged(session)
         store.record(
             .sessionUpdated(
@@ -26,11 +26,11 @@ final class StoreObserver: DevicePlaneObserver {
     }
 
     /// What the device's row shows has changed.
-    func stateChanged(_ session: SessionSnapshot) {
+    package func stateChanged(_ session: SessionSnapshot) {
         store.record(.deviceState(DeviceState(session, at: SystemClock.wall)))
     }
 
-    func sessionEnded(_ session: SessionSnapshot, reason: SessionEndReason, at: WallTime) {
+    package func sessionEnded(_ session: SessionSnapshot, reason: SessionEndReason, at: WallTime) {
         store.record(
             .sessionEnded(
                 SessionEnd(
@@ -38,7 +38,7 @@ final class StoreObserver: DevicePlaneObserver {
                     counters: SessionCounters(session))))
     }
 
-    func loadReported(_ load: ReportedLoad) {
+    package func loadReported(_ load: ReportedLoad) {
         let report = load.report
         store.record(
             .loadReport(
@@ -52,17 +52,17 @@ final class StoreObserver: DevicePlaneObserver {
                     roundTripMilliseconds: load.roundTripMilliseconds)))
     }
 
-    func connOpened(_ conn: ConnSnapshot) {}
+    package func connOpened(_ conn: ConnSnapshot) {}
 
-    func connEnded(_ conn: ConnSnapshot, reason: CloseReason, at: WallTime) {
+    package func connEnded(_ conn: ConnSnapshot, reason: CloseReason, at: WallTime) {
         store.record(.connEnded(ConnRecord(conn, reason: reason, endedAt: at)))
     }
 
-    func nodeStateChanged(_ state: NodeState) {
+    package func nodeStateChanged(_ state: NodeState) {
         store.record(.nodeState(state))
     }
 
-    func drainProgressed() {}
+    package func drainProgressed() {}
 }
 
 extension SessionRecord {

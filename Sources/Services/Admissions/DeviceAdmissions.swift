@@ -1,13 +1,13 @@
-internal import DevicePlane
+package import DevicePlane
 internal import Domain
 internal import Fleet
-internal import Store
+package import Store
 
 /// Keeps out whom the database says is kept out, whoever has said so and at whichever node.
 ///
 /// Changes have numbers that rise in the order of their commits. This node goes through them in that order; what
 /// it has changed itself it acts upon at once, and passes over when it comes by again.
-final class DeviceAdmissions {
+package final class DeviceAdmissions {
     private let store: any StorePort
     private let plane: DevicePlane
     private let tokens: TokenAuthenticator?
@@ -18,14 +18,14 @@ final class DeviceAdmissions {
     private var isReading = false
 
     /// - Parameter tokens: nil where devices don't come with tokens.
-    init(store: any StorePort, plane: DevicePlane, tokens: TokenAuthenticator?) {
+    package init(store: any StorePort, plane: DevicePlane, tokens: TokenAuthenticator?) {
         self.store = store
         self.plane = plane
         self.tokens = tokens
     }
 
     /// The last change in the database has this number.
-    func noticed(_ revision: Int64) {
+    package func noticed(_ revision: Int64) {
         guard !isReading else { return }
         if let position, position <= revision {
             if position < revision { readChanges(after: position) }
@@ -37,7 +37,7 @@ final class DeviceAdmissions {
     }
 
     /// This node has made a change.
-    func apply(_ admission: Admission) {
+    package func apply(_ admission: Admission) {
         let known = max(position ?? 0, ahead[admission.deviceID] ?? 0)
         guard admission.revision > known else { return }
         ahead[admission.deviceID] = admission.revision

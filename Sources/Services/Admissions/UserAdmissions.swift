@@ -1,10 +1,10 @@
-internal import AdminAPI
-internal import DevicePlane
-internal import Domain
-internal import EventLoop
+package import AdminAPI
+package import DevicePlane
+package import Domain
+package import EventLoop
 internal import Fleet
-internal import Ingress
-internal import Store
+package import Ingress
+package import Store
 internal import TLS
 
 /// `ingress.auth: password`: which users may come in here, and what they may still use.
@@ -15,8 +15,8 @@ internal import TLS
 ///
 /// What users carry is counted by each node and written every second; a user's quota is held against the node's own
 /// count and the last that is known of the others'.
-final class UserAdmissions: IngressAuthenticator {
-    let requiresPassword = true
+package final class UserAdmissions: IngressAuthenticator {
+    package let requiresPassword = true
 
     private struct Account {
         var key: UserKey
@@ -46,7 +46,7 @@ final class UserAdmissions: IngressAuthenticator {
     private static let maximumAccounts = 100_000
     private static let usersPerQuestion = 1_000
 
-    init(on loop: EventLoop, store: any StorePort, plane: DevicePlane, passwords: PasswordWorker) {
+    package init(on loop: EventLoop, store: any StorePort, plane: DevicePlane, passwords: PasswordWorker) {
         self.loop = loop
         self.store = store
         self.plane = plane
@@ -61,7 +61,7 @@ final class UserAdmissions: IngressAuthenticator {
 
     // MARK: Logins
 
-    func authenticate(
+    package func authenticate(
         _ credential: IngressCredential, answer: @escaping (IngressAdmission) -> Void
     ) {
         let origin = FailureLimiter.Origin(credential.clientAddress.ip)
@@ -140,7 +140,7 @@ final class UserAdmissions: IngressAuthenticator {
 
     // MARK: Limits
 
-    func refusal(of user: String?) -> IngressRefusal? {
+    package func refusal(of user: String?) -> IngressRefusal? {
         guard let user, let name = UserName(user), let account = accounts[name] else { return nil }
         let limits = account.key.limits
         if let most = limits.maxConns, UInt64(plane.connCount(of: user)) >= most { return .tooManyConns }
@@ -194,7 +194,7 @@ final class UserAdmissions: IngressAuthenticator {
     // MARK: Explaining
 
     /// What a client with this user name would get here, whatever its password.
-    func explain(
+    package func explain(
         _ username: String, limit: Int, answer: @escaping (RouteVerdict) -> Void
     ) {
         guard let login = ClientLogin(username) else { return answer(.malformed) }
@@ -217,7 +217,7 @@ final class UserAdmissions: IngressAuthenticator {
     // MARK: Changes
 
     /// The last change of users in the database has this number.
-    func noticed(_ revision: Int64) {
+    package func noticed(_ revision: Int64) {
         guard !isReading, revision != position else { return }
         guard let position, position < revision else {
             // At the start, or when the database has been replaced by an older copy: all are asked for again.
@@ -236,7 +236,7 @@ final class UserAdmissions: IngressAuthenticator {
     }
 
     /// This node has changed a user, or the user may have been changed.
-    func changed(_ name: UserName) {
+    package func changed(_ name: UserName) {
         store.ask(.userKey(name)) { [weak self] result in
             guard case .success(.userKey(let key)) = result else { return }
             self?.apply(key, of: name)

@@ -1,17 +1,17 @@
-internal import DevicePlane
+package import DevicePlane
 internal import Domain
-internal import Store
+package import Store
 internal import TLS
 
 /// `device.auth: token`: a device shows the token it was enrolled with; the store knows its hash, of tokens
 /// that were checked before also while the database is away.
-final class TokenAuthenticator: DeviceAuthenticator {
+package final class TokenAuthenticator: DeviceAuthenticator {
     private static let retryAfter = Duration.seconds(5)
 
     private let store: any StorePort
     private let plane: DevicePlane
 
-    init(store: any StorePort, plane: DevicePlane) {
+    package init(store: any StorePort, plane: DevicePlane) {
         self.store = store
         self.plane = plane
     }
@@ -21,7 +21,7 @@ final class TokenAuthenticator: DeviceAuthenticator {
         store.forgetTokens(of: device)
     }
 
-    func authenticate(
+    package func authenticate(
         _ credential: DeviceCredential, answer: @escaping (DeviceAdmission) -> Void
     ) {
         guard let token = credential.bearerToken, !token.isEmpty else { return answer(.refused) }

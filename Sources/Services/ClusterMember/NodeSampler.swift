@@ -1,14 +1,14 @@
-internal import DevicePlane
+package import DevicePlane
 internal import Domain
-internal import EventLoop
+package import EventLoop
 internal import Fleet
 internal import Observability
-internal import Store
+package import Store
 
 /// Puts a sample of the node on record every 10 seconds (contract section 6, `pop.node_load`), lets the store
 /// note what the sessions carry, so that a `kill -9` costs no more than the last second's byte counts, and keeps
 /// the rows of devices with conns current: lists are sorted by them.
-final class NodeSampler {
+package final class NodeSampler {
     private static let interval = Duration.seconds(10)
     /// With the data loops' 400 ms and the store's 150, well below a second.
     private static let countInterval = Duration.milliseconds(200)
@@ -29,7 +29,7 @@ final class NodeSampler {
     private var nextCount: Instant
     private var lag = Duration.zero
 
-    init(on loop: EventLoop, plane: DevicePlane, store: any StorePort) {
+    package init(on loop: EventLoop, plane: DevicePlane, store: any StorePort) {
         self.loop = loop
         self.plane = plane
         self.store = store

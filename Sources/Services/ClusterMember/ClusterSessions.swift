@@ -1,16 +1,16 @@
-internal import DevicePlane
+package import DevicePlane
 internal import Domain
-internal import EventLoop
+package import EventLoop
 internal import Fleet
-internal import Logging
+package import Logging
 internal import Membership
-internal import Observability
-internal import Store
+package import Observability
+package import Store
 
 /// Keeps what lives on this node and what the cluster has on record of it the same (docs/adr/0020).
 ///
 /// The database tells who has a device; ``SessionClaims`` says what is to be put on record anew, and this does it.
-final class ClusterSessions {
+package final class ClusterSessions {
     private let loop: EventLoop
     private let plane: DevicePlane
     private let store: any StorePort
@@ -22,7 +22,7 @@ final class ClusterSessions {
     private var claimed: UInt64 = 0
     private var takenOver: UInt64 = 0
 
-    init(
+    package init(
         on loop: EventLoop, plane: DevicePlane, store: StoreClient, known: KnownDevices, logger: Logger
     ) {
         self.loop = loop
@@ -39,7 +39,7 @@ final class ClusterSessions {
         timer?.cancel()
     }
 
-    func writeMetrics(on page: inout MetricPage) {
+    package func writeMetrics(on page: inout MetricPage) {
         page.counter(
             "pop_cluster_sessions_claimed_total",
             "Sessions put on record again, after the database was away or the node was declared lost", claimed

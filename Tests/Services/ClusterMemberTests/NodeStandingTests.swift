@@ -6,7 +6,7 @@ import Logging
 import Store
 import Testing
 
-@testable import PopNode
+@testable import ClusterMember
 
 /// What a node comes back as.
 struct NodeStandingTests {
@@ -68,6 +68,6 @@ struct NodeStandingTests {
     @Test(arguments: ["", "{}", #"{"state":"x"}"#, #"{"state":"drained","drain":{"drain_id":1}}"#])
     func whatCannotBeReadIsNotPassedOver(text: String) throws {
         try Data(text.utf8).write(to: URL(filePath: path))
-        #expect(throws: NodeError.self) { try keeper().read() }
+        #expect(throws: StandingError.self) { try keeper().read() }
     }
 }

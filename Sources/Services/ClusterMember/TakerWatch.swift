@@ -1,14 +1,14 @@
-internal import DevicePlane
-internal import Domain
-internal import EventLoop
+package import DevicePlane
+package import Domain
+package import EventLoop
 internal import Fleet
-internal import Store
+package import Store
 
 /// Keeps the fleet informed of the other nodes, where devices that can't stay here may go.
 ///
 /// While the database is away the last word stands: devices try the nodes that they are told one after the
 /// other, and each that can't take them names others.
-final class TakerWatch {
+package final class TakerWatch {
     /// Rows of nodes are renewed every two seconds; a drain paces itself by them.
     private static let drainInterval = Duration.seconds(2)
     /// Only those that are turned away need to know.
@@ -24,10 +24,10 @@ final class TakerWatch {
     private var timer: LoopTimer?
     private var hasLooked = false
     /// Whether no other node was live when the database was last heard of.
-    private(set) var isAlone = false
+    package private(set) var isAlone = false
     private var lastDraining: Instant?
 
-    init(_ nodeID: NodeID, on loop: EventLoop, plane: DevicePlane, store: any StorePort) {
+    package init(_ nodeID: NodeID, on loop: EventLoop, plane: DevicePlane, store: any StorePort) {
         self.nodeID = nodeID
         self.loop = loop
         self.plane = plane
@@ -41,7 +41,7 @@ final class TakerWatch {
     }
 
     /// Looks at once: a drain begins.
-    func hasten() {
+    package func hasten() {
         timer?.arm(at: loop.now)
     }
 

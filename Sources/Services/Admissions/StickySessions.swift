@@ -1,16 +1,16 @@
-internal import DevicePlane
-internal import Domain
+package import DevicePlane
+package import Domain
 internal import EventLoop
-internal import Fleet
-internal import Ingress
-internal import Store
+package import Fleet
+package import Ingress
+package import Store
 
 /// Which device a client's session has (docs/adr/0025).
 ///
 /// The database decides: it keeps the device for the session's lifetime, from its first conn, while the device is
 /// connected to any node. What it has said is kept here, so that only the first conn of a session at a node waits
 /// for it. While it is away a session gets a device here, which is written when it is back.
-final class StickySessions: SessionKeeper {
+package final class StickySessions: SessionKeeper {
     private struct Key: Hashable {
         let user: String
         let session: String
@@ -31,13 +31,13 @@ final class StickySessions: SessionKeeper {
     /// Questions for one conn: the first may find a device that is not wanted any more.
     private static let mostClaims = 2
 
-    init(_ nodeID: NodeID, store: any StorePort, plane: DevicePlane) {
+    package init(_ nodeID: NodeID, store: any StorePort, plane: DevicePlane) {
         self.nodeID = nodeID
         self.store = store
         self.plane = plane
     }
 
-    func place(
+    package func place(
         _ grant: IngressGrant, answer: @escaping (Result<DeviceWish, IngressRefusal>) -> Void
     ) {
         guard let sticky = grant.wish.sticky, grant.wish.device == nil else {

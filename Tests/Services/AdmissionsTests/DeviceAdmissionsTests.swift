@@ -1,3 +1,4 @@
+import Admissions
 import DevicePlane
 import DevicePlaneKit
 import DeviceProtocol
@@ -6,8 +7,6 @@ import EventLoop
 import Fleet
 import Store
 import Testing
-
-@testable import PopNode
 
 /// Changes of who may come in, as a node goes through them.
 struct DeviceAdmissionsTests {
