@@ -15,11 +15,14 @@ package struct PostgresConfiguration: Sendable, Hashable {
     package var answerTimeout: Duration?
     /// Settings of the server for this connection, by name.
     package var settings: [String: String]
+    /// How many statements the server keeps parsed and planned for this connection, those that were used last;
+    /// each may hold some 100 KiB there.
+    package var preparedStatements: Int
 
     package init(
         connectionString: String, applicationName: String = "pop-node",
         connectTimeout: Duration = .seconds(5), statementTimeout: Duration? = .seconds(30),
-        answerTimeout: Duration? = .seconds(40), settings: [String: String] = [:]
+        answerTimeout: Duration? = .seconds(40), settings: [String: String] = [:], preparedStatements: Int = 0
     ) {
         self.connectionString = connectionString
         self.applicationName = applicationName
@@ -27,6 +30,7 @@ package struct PostgresConfiguration: Sendable, Hashable {
         self.statementTimeout = statementTimeout
         self.answerTimeout = answerTimeout
         self.settings = settings
+        self.preparedStatements = preparedStatements
     }
 }
 
@@ -68,6 +72,8 @@ package final class PostgresConnection: ReadinessHandler {
     private var timer: LoopTimer?
     private var stage = Stage.idle
     private var inFlight = Deque<Group>()
+    /// None before it is ready.
+    private var prepared = PreparedStatements(limit: 0)
     private var completions: [() -> Void] = []
     private var isDelivering = false
 
@@ -80,10 +86,19 @@ package final class PostgresConnection: ReadinessHandler {
 
     private struct Group {
         let isScript: Bool
-        let statementCount: Int
+        /// What was sent and has no answer yet.
+        var messages = Deque<Message>()
         var results: [PostgresResult] = []
         var error: PostgresError?
         let answer: Answer
+    }
+
+    private enum Message {
+        /// Nobody waits for its result.
+        case dropping
+        case preparing(sql: String)
+        /// - Parameter sql: of a statement that is kept.
+        case statement(sql: String?)
     }
 
     /// A bound on polls and reads of one readiness event, so that one busy server can't hold the loop.
@@ -210,6 +225,7 @@ package final class PostgresConnection: ReadinessHandler {
             switch result {
             case .success:
                 isReady = true
+                prepared = PreparedStatements(limit: configuration.preparedStatements)
                 delegate?.postgresReady(self)
             case .failure(let error):
                 fail(error)
@@ -231,8 +247,12 @@ package final class PostgresConnection: ReadinessHandler {
 
     private func enqueue(_ statements: [PostgresStatement], _ answer: @escaping Answer) {
         guard let handle else { return }
-        inFlight.append(Group(isScript: false, statementCount: statements.count, answer: answer))
+        inFlight.append(Group(isScript: false, answer: answer))
         if inFlight.count == 1 { armAnswerTimer() }
+        for name in prepared.takeDropped() {
+            let drop = PostgresStatement("DEALLOCATE \(name)")
+            guard send(drop, named: nil, as: .dropping, handle) else { return fail(lastError()) }
+        }
         for statement in statements where !send(statement, handle) {
             return fail(lastError())
         }
@@ -240,7 +260,24 @@ package final class PostgresConnection: ReadinessHandler {
     }
 
     private func send(_ statement: PostgresStatement, _ handle: OpaquePointer) -> Bool {
+        switch prepared.use(statement.sql) {
+        case .never:
+            return send(statement, named: nil, as: .statement(sql: nil), handle)
+        case .first(let name):
+            guard PQsendPrepare(handle, name, statement.sql, 0, nil) == 1 else { return false }
+            inFlight[inFlight.count - 1].messages.append(.preparing(sql: statement.sql))
+            return send(statement, named: name, as: .statement(sql: statement.sql), handle)
+        case .again(let name):
+            return send(statement, named: name, as: .statement(sql: statement.sql), handle)
+        }
+    }
+
+    private func send(
+        _ statement: PostgresStatement, named name: String?, as message: Message, _ handle: OpaquePointer
+    ) -> Bool {
+        inFlight[inFlight.count - 1].messages.append(message)
         let parameters = statement.parameters
+        let count = Int32(parameters.count)
         var bytes: [UInt8] = []
         bytes.reserveCapacity(parameters.reduce(0) { $0 + ($1.bytes?.count ?? 0) + 1 })
         var offsets: [Int?] = []
@@ -260,8 +297,8 @@ package final class PostgresConnection: ReadinessHandler {
             let values = offsets.map { offset in
                 offset.flatMap { start in characters.baseAddress.map { $0 + start } }
             }
-            return PQsendQueryParams(
-                handle, statement.sql, Int32(parameters.count), nil, values, lengths, formats, 0) == 1
+            if let name { return PQsendQueryPrepared(handle, name, count, values, lengths, formats, 0) == 1 }
+            return PQsendQueryParams(handle, statement.sql, count, nil, values, lengths, formats, 0) == 1
         }
     }
 
@@ -277,7 +314,7 @@ package final class PostgresConnection: ReadinessHandler {
             complete { answer(.failure(error)) }
             return fail(error)
         }
-        inFlight.append(Group(isScript: true, statementCount: 0, answer: answer))
+        inFlight.append(Group(isScript: true, answer: answer))
         armAnswerTimer()
     }
 
@@ -338,17 +375,29 @@ package final class PostgresConnection: ReadinessHandler {
 
     private func take(_ result: OpaquePointer) {
         armAnswerTimer()
-        switch PQresultStatus(result) {
+        let status = PQresultStatus(result)
+        if status == PGRES_PIPELINE_SYNC { return completeHead() }
+        let message = inFlight[0].isScript ? .statement(sql: nil) : inFlight[0].messages.popFirst()
+        switch status {
         case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_EMPTY_QUERY:
-            inFlight[0].results.append(PostgresResult(copying: result))
-        case PGRES_PIPELINE_SYNC:
-            completeHead()
+            switch message {
+            case .preparing(let sql): prepared.stands(sql)
+            case .statement: inFlight[0].results.append(PostgresResult(copying: result))
+            case .dropping, nil: break
+            }
+            return
         case PGRES_PIPELINE_ABORTED:
             break
         case PGRES_FATAL_ERROR:
             if inFlight[0].error == nil { inFlight[0].error = PostgresError(copying: result) }
         default:
             inFlight[0].error = PostgresError(.unexpectedAnswer, "a statement asked for a copy")
+        }
+        switch message {
+        case .preparing(let sql): prepared.failed(sql)
+        // Its plan may be what is wrong with it, as after a change of a table.
+        case .statement(let sql?) where status == PGRES_FATAL_ERROR: prepared.drop(sql)
+        case .statement, .dropping, nil: break
         }
     }
 
@@ -358,7 +407,7 @@ package final class PostgresConnection: ReadinessHandler {
         let outcome: Result<[PostgresResult], PostgresError>
         if let error = group.error {
             outcome = .failure(error)
-        } else if !group.isScript, group.results.count != group.statementCount {
+        } else if !group.messages.isEmpty {
             outcome = .failure(PostgresError(.unexpectedAnswer, "an answer is missing"))
         } else {
             outcome = .success(group.results)

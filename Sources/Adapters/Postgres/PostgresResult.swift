@@ -1,42 +1,73 @@
 package import Domain
+internal import Synchronization
 
 /// The answer to one statement: its rows as values, independent of libpq.
 package struct PostgresResult: Sendable, Hashable {
-    package let columns: [String]
     /// Rows a command has changed, or rows given back.
     package let affectedRows: Int
     private let cells: [String?]
-    private let places: [String: Int]
+    private let names: ColumnNames
 
     package init(columns: [String], cells: [String?], affectedRows: Int) {
-        self.columns = columns
-        places = Dictionary(columns.enumerated().map { ($1, $0) }) { first, _ in first }
+        names = ColumnNames(columns)
         self.cells = cells
         self.affectedRows = affectedRows
     }
+
+    package var columns: [String] { names.all }
 
     package var rowCount: Int { columns.isEmpty ? 0 : cells.count / columns.count }
 
     package var rows: [PostgresRow] {
         (0..<rowCount).map { index in
-            PostgresRow(places: places, cells: cells[index * columns.count..<(index + 1) * columns.count])
+            PostgresRow(names: names, cells: cells[index * columns.count..<(index + 1) * columns.count])
         }
     }
+}
+
+/// Where the columns of an answer are, by name.
+private final class ColumnNames: Sendable, Hashable {
+    let all: [String]
+    private let places: [String: Int]
+    private let areUnique: Bool
+    /// Behind the one that was asked for last: rows are mostly read in the order of their columns.
+    private let next = Atomic(0)
+
+    init(_ all: [String]) {
+        self.all = all
+        places = Dictionary(all.enumerated().map { ($1, $0) }) { first, _ in first }
+        areUnique = places.count == all.count
+    }
+
+    func place(of name: String) -> Int? {
+        let likely = next.load(ordering: .relaxed)
+        if areUnique, likely < all.count, all[likely] == name {
+            next.store(likely + 1, ordering: .relaxed)
+            return likely
+        }
+        guard let place = places[name] else { return nil }
+        next.store(place + 1, ordering: .relaxed)
+        return place
+    }
+
+    static func == (one: ColumnNames, other: ColumnNames) -> Bool { one.all == other.all }
+
+    func hash(into hasher: inout Hasher) { hasher.combine(all) }
 }
 
 /// One row. Accessors ask for a column by name, say what type it must have, and throw when it is absent,
 /// NULL where that is not allowed, or something else.
 package struct PostgresRow: Sendable, Hashable {
-    private let places: [String: Int]
+    private let names: ColumnNames
     private let cells: ArraySlice<String?>
 
-    init(places: [String: Int], cells: ArraySlice<String?>) {
-        self.places = places
+    fileprivate init(names: ColumnNames, cells: ArraySlice<String?>) {
+        self.names = names
         self.cells = cells
     }
 
     private func cell(_ column: String) throws(PostgresError) -> String? {
-        guard let index = places[column] else {
+        guard let index = names.place(of: column) else {
             throw PostgresError(.unexpectedAnswer, "no column \(column) in the answer")
         }
         return cells[cells.startIndex + index]

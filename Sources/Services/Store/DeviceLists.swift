@@ -44,7 +44,8 @@ struct DeviceLists {
 
     private var listName: String { "devices.\(query.sort.rawValue).\(query.descending ? "desc" : "asc")" }
     private var prefix: String? { query.prefix?.isEmpty == false ? query.prefix : nil }
-    private var isPrefixFiltered: Bool { query.sort != .deviceID && prefix != nil }
+    /// Whether the beginning of an id is asked for in an order that has no index of it.
+    var isPrefixFiltered: Bool { query.sort != .deviceID && prefix != nil }
 
     /// What may lead, the likely best first.
     var leads: [Lead] {
@@ -179,9 +180,8 @@ struct DeviceLists {
 
     // MARK: A few ids that begin alike
 
-    /// Counts the ids that begin as wanted, no further than it matters; nil where their order is the list's.
-    var count: PostgresStatement? {
-        guard isPrefixFiltered else { return nil }
+    /// Counts the ids that begin as wanted, no further than it matters.
+    var count: PostgresStatement {
         var conditions = Conditions()
         let stretch = prefixStretch(&conditions)
         return PostgresStatement(

@@ -71,7 +71,7 @@ struct IndexStretch {
 /// How much of a table one page may cost, whatever is asked.
 struct ListBounds {
     /// Rows of a stretch that are looked at in the hope of a page full of those that fit.
-    var glance = 300
+    var glance = 400
     /// The same where no such walk got there. A page whose stretch is not through by then is shorter than it
     /// might be, and the next one goes on behind it.
     var walk = 4_000
@@ -89,11 +89,11 @@ struct WalkedPage {
 
     /// - Parameters:
     ///   - steps: of all stretches together.
-    ///   - branches: how many there are. Each has a chance to fill the page.
+    ///   - branches: how many there are. Each has a good chance to fill the page even where one row in three fits.
     init(_ steps: Int, branches: Int, limit: Int, descending: Bool) {
         self.descending = descending
         rows = pageRows(limit) + 1
-        self.steps = max(steps / branches, 2 * rows)
+        self.steps = max(steps / branches, 4 * rows)
     }
 
     private var direction: String { descending ? "DESC" : "ASC" }

@@ -9,7 +9,12 @@ final class StoreReader {
     static let plannerSettings = [
         "enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off",
         "enable_incremental_sort": "off", "jit": "off", "max_parallel_workers_per_gather": "0",
+        "plan_cache_mode": "force_generic_plan",
     ]
+
+    /// How many of a connection's statements stay parsed and planned, which else takes as long as to run one: all
+    /// shapes of lists that a console and some scripts ask for.
+    static let preparedStatements = 100
 
     private let links: [PostgresLink]
     private let life: NodeLife
@@ -44,7 +49,9 @@ final class StoreReader {
         guard let link = links.filter(\.isReady).min(by: { $0.inFlightCount < $1.inFlightCount }) else {
             return done(.failure(.unavailable(lastFailure)))
         }
-        if case .devices(let list) = query { return answer(DeviceLists(list), over: link, done) }
+        if case .devices(let list) = query {
+            return answer(DeviceListSearch(DeviceLists(list)), over: link, done)
+        }
         do throws(StoreFailure) {
             submit(try statements(query), over: link) { done(Self.decode(query, $0)) }
         } catch {
@@ -64,60 +71,17 @@ final class StoreReader {
 
     // MARK: Devices
 
-    /// Lets each filter lead a short walk in turn, until one is not cut; see ``DeviceLists``.
     private func answer(
-        _ lists: DeviceLists, over link: PostgresLink,
+        _ search: DeviceListSearch, over link: PostgresLink,
         _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
-    ) {
-        glance(lists, lists.leads[...], best: nil, over: link, done)
-    }
-
-    private func glance(
-        _ lists: DeviceLists, _ leads: ArraySlice<DeviceLists.Lead>,
-        best: (lead: DeviceLists.Lead, items: Int)?, over link: PostgresLink,
-        _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
-    ) {
-        guard let lead = leads.first else {
-            return answerCut(lists, best?.lead ?? .none, over: link, done)
-        }
-        page(lists, { () throws(StoreFailure) in try lists.glance(lead) }, over: link, done) { [self] cut in
-            var best = best
-            if cut.items.count > best?.items ?? -1 { best = (lead, cut.items.count) }
-            glance(lists, leads.dropFirst(), best: best, over: link, done)
-        }
-    }
-
-    /// All short walks were cut.
-    private func answerCut(
-        _ lists: DeviceLists, _ lead: DeviceLists.Lead, over link: PostgresLink,
-        _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void
-    ) {
-        guard let count = lists.count else {
-            return page(lists, { () throws(StoreFailure) in try lists.walk(lead) }, over: link, done)
-        }
-        submit([count], over: link) { [self] result in
-            do throws(PostgresError) {
-                let areFew = try lists.areFew(try result.get())
-                page(
-                    lists, { () throws(StoreFailure) in areFew ? try lists.few() : try lists.walk(lead) },
-                    over: link, done)
-            } catch {
-                done(.failure(Self.failure(error, isOfList: true)))
-            }
-        }
-    }
-
-    /// - Parameter whenCut: called instead of `done` for a page that might have had more items.
-    private func page(
-        _ lists: DeviceLists, _ statement: () throws(StoreFailure) -> PostgresStatement,
-        over link: PostgresLink, _ done: @escaping (Result<StoreAnswer, StoreFailure>) -> Void,
-        whenCut: ((ListPage<DeviceRow>) -> Void)? = nil
     ) {
         do throws(StoreFailure) {
-            submit([try statement()], over: link) { result in
+            submit([try search.statement()], over: link) { [self] result in
+                var search = search
                 do throws(PostgresError) {
-                    let (page, isCut) = try lists.decode(try result.get())
-                    if isCut, let whenCut { return whenCut(page) }
+                    guard let page = try search.take(try result.get()) else {
+                        return answer(search, over: link, done)
+                    }
                     done(.success(.devices(page)))
                 } catch {
                     done(.failure(Self.failure(error, isOfList: true)))

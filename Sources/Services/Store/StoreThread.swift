@@ -88,7 +88,8 @@ final class StoreThread {
                 connectionString: configuration.databaseURL, applicationName: "pop-node reader",
                 statementTimeout: configuration.queryTimeout,
                 answerTimeout: configuration.queryTimeout + .seconds(2),
-                settings: StoreReader.plannerSettings),
+                settings: StoreReader.plannerSettings,
+                preparedStatements: StoreReader.preparedStatements),
             connections: max(1, configuration.poolSize - 1), life: life)
         wake = WakeLink(
             on: loop, databaseURL: configuration.databaseURL, node: configuration.node.nodeID, log: log)

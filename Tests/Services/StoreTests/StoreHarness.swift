@@ -1,11 +1,11 @@
 import Domain
 import EventLoop
 import Logging
-import Postgres
 import TemporaryPostgres
 import TestKit
 import Testing
 
+@testable import Postgres
 @testable import Store
 
 /// A store on a real database, with the control loop's side driven by the test and a connection to look on.
@@ -145,9 +145,7 @@ struct Records {
 
 /// Rows that a statement has read, at all places of its plan.
 func rowsRead(_ statement: PostgresStatement, over sql: BlockingConnection) throws -> Int {
-    let plan = try sql.query(
-        "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) \(statement.sql)", statement.parameters
-    ).rows.map { try $0.string("QUERY PLAN") }
+    let plan = try explain(statement, "ANALYZE, COSTS OFF, TIMING OFF", over: sql)
     var total = 0
     var loops = 1
     for line in plan {
@@ -165,13 +163,40 @@ func rowsRead(_ statement: PostgresStatement, over sql: BlockingConnection) thro
 
 /// Pages that a statement looks at, of tables and indexes.
 func pagesRead(_ statement: PostgresStatement, over sql: BlockingConnection) throws -> Int {
-    let plan = try sql.query(
-        "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) \(statement.sql)", statement.parameters
-    ).rows.map { try $0.string("QUERY PLAN") }
+    let plan = try explain(statement, "ANALYZE, BUFFERS, COSTS OFF, TIMING OFF", over: sql)
     // The first line of buffers is that of the whole plan.
     let line = plan.first { $0.contains("Buffers: shared") } ?? ""
     return line.split { !$0.isNumber && !$0.isLetter }.reduce((name: "", total: 0)) { sum, word in
         guard let count = Int(word) else { return (String(word), sum.total) }
         return (sum.name, sum.name == "hit" || sum.name == "read" ? sum.total + count : sum.total)
     }.total
+}
+
+/// The plan of a statement that is prepared, as the reader's are: made without knowing the parameters.
+private func explain(
+    _ statement: PostgresStatement, _ options: String, over sql: BlockingConnection
+) throws -> [String] {
+    try sql.query("PREPARE explained AS \(statement.sql)")
+    let values = statement.parameters.map(literal).joined(separator: ", ")
+    let arguments = values.isEmpty ? "" : "(\(values))"
+    let plan = try sql.query("EXPLAIN (\(options)) EXECUTE explained\(arguments)").rows
+    try sql.query("DEALLOCATE explained")
+    return try plan.map { try $0.string("QUERY PLAN") }
+}
+
+private func literal(_ parameter: PostgresParameter) -> String {
+    guard let bytes = parameter.bytes else { return "NULL" }
+    func quoted(_ bytes: some Collection<UInt8>) -> String {
+        "'" + String(decoding: bytes, as: UTF8.self).replacing("'", with: "''") + "'"
+    }
+    guard parameter.isBinary else { return quoted(bytes) }
+    // An array of texts: each behind its length, all behind a head of 20 octets.
+    var rest = bytes.dropFirst(20)
+    var elements: [String] = []
+    while rest.count >= 4 {
+        let length = rest.prefix(4).reduce(0) { $0 << 8 | Int($1) }
+        elements.append(quoted(rest.dropFirst(4).prefix(length)))
+        rest = rest.dropFirst(4 + length)
+    }
+    return "ARRAY[\(elements.joined(separator: ", "))]::text[]"
 }

@@ -9,14 +9,16 @@ package final class BlockingConnection: PostgresConnectionDelegate {
     package private(set) var notices: [String] = []
     package private(set) var notifications: [String] = []
 
-    package init(_ connectionString: String) throws {
+    package init(
+        _ connectionString: String, _ change: (inout PostgresConfiguration) -> Void = { _ in }
+    ) throws {
         loop = try EventLoop()
-        connection = PostgresConnection(
-            on: loop,
-            // A busy machine takes its time, and one answer that is given up would fail every later test.
-            PostgresConfiguration(
-                connectionString: connectionString, connectTimeout: .seconds(60), statementTimeout: nil,
-                answerTimeout: nil))
+        // A busy machine takes its time, and one answer that is given up would fail every later test.
+        var configuration = PostgresConfiguration(
+            connectionString: connectionString, connectTimeout: .seconds(60), statementTimeout: nil,
+            answerTimeout: nil)
+        change(&configuration)
+        connection = PostgresConnection(on: loop, configuration)
         connection.delegate = self
         connection.connect()
         while !connection.isReady {
