@@ -93,6 +93,10 @@ package struct DrainMachine {
     /// How long before its time a device is told at most: far less than an operator's change of mind takes, and
     /// long enough for a busy loop not to lose time.
     package static let lookahead = Duration.milliseconds(200)
+    /// How long nobody is told for want of a look at the takers that is newer than the order: what was known
+    /// before may leave out a node that came back a moment ago, and all would go to the others. A database that is
+    /// slower than this is as good as away.
+    package static let lookTimeout = Duration.seconds(1)
     /// What one turn does at most, so that the loop stays free for everybody else.
     package static let mostPerTurn = 1_000
     /// A device that is still here this long after its time has not moved; a POP may take 45 s to become whole.
@@ -117,6 +121,8 @@ package struct DrainMachine {
     private var lastSlot: Instant?
     private var nextSlot = Instant(nanoseconds: 0)
     private var wakeAt = Instant.distantFuture
+    /// Nobody is told before, unless the takers are looked at.
+    private var looksUntil = Instant(nanoseconds: 0)
     package private(set) var hindrance: DrainHindrance?
     var takers = TakerBook()
     private var moves = RateMeter()
@@ -154,6 +160,7 @@ package struct DrainMachine {
             }
         }
         devicesTotal = members.count { !$0.isSuperseded }
+        if takers.isOld(at: moment.now) { looksUntil = moment.now + Self.lookTimeout }
         change(request, at: moment)
     }
 
@@ -304,8 +311,9 @@ package struct DrainMachine {
     // MARK: What is known of takers
 
     package mutating func refresh(_ known: [Taker], at now: Instant) {
-        takers.refresh(known)
+        takers.refresh(known, at: now)
         guard isRunning else { return }
+        looksUntil = now
         reviveStranded()
         if !waiting.isEmpty { wakeAt = min(wakeAt, now) }
     }
@@ -368,6 +376,10 @@ package struct DrainMachine {
         let horizon = now + Self.lookahead
         var actions: [Action] = []
         hindrance = nil
+        guard looksUntil <= now else {
+            wakeAt = looksUntil
+            return []
+        }
         wakeAt = .distantFuture
         while let next = waiting.first?.id {
             let slot = max(nextSlot, now)

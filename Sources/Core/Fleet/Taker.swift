@@ -110,6 +110,7 @@ struct TakerBook {
     /// Devices go nowhere else; empty: anywhere.
     private var only: Set<NodeID> = []
     private var fullPace = 0.0
+    private var lookedAt: Instant?
 
     // MARK: What is known
 
@@ -142,7 +143,11 @@ struct TakerBook {
         only = []
     }
 
-    mutating func refresh(_ takers: [Taker]) {
+    /// Whether there is somebody who looks, and has not looked since.
+    func isOld(at now: Instant) -> Bool { lookedAt.map { $0 < now } ?? false }
+
+    mutating func refresh(_ takers: [Taker], at now: Instant) {
+        lookedAt = now
         let known = Set(takers.map(\.nodeID))
         for id in order where !known.contains(id) { entries[id]?.isKnown = false }
         for taker in takers {

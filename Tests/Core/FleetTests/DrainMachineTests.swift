@@ -235,6 +235,31 @@ private func taker(_ name: String, room: Int = 1_000_000) throws -> Taker {
         #expect(bench.machine.state == .settling)
     }
 
+    @Test func nobodyIsToldBeforeTheTakersAreLookedAt() throws {
+        var bench = Bench()
+        var back = try taker("a")
+        back.isOpen = false
+        bench.machine.refresh([back, try taker("b")], at: bench.moment.now)
+        bench.advance(.seconds(3))
+        bench.machine.begin(DrainRequest(deadline: .seconds(600)), members(10), at: bench.moment)
+        bench.pass(DrainMachine.lookTimeout - .milliseconds(1))
+        #expect(bench.told.isEmpty)
+        #expect(bench.machine.state == .handover && bench.machine.hindrance == nil)
+        back.isOpen = true
+        bench.machine.refresh([back, try taker("b")], at: bench.moment.now)
+        bench.pass(.seconds(1))
+        #expect(bench.takers == [try node("a"): 5, try node("b"): 5])
+    }
+
+    @Test func aDrainBeginsWithWhatWasKnownWhereNobodyCanLook() throws {
+        var bench = Bench()
+        bench.machine.refresh([try taker("a")], at: bench.moment.now)
+        bench.advance(.seconds(3))
+        bench.machine.begin(DrainRequest(deadline: .seconds(600)), members(10), at: bench.moment)
+        bench.pass(DrainMachine.lookTimeout + .seconds(1))
+        #expect(bench.takers == [try node("a"): 10])
+    }
+
     @Test func devicesAreSentWhereTheOperatorWishes() throws {
         var bench = Bench()
         bench.machine.refresh([try taker("a"), try taker("b"), try taker("c")], at: bench.moment.now)

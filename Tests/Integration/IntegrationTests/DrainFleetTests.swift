@@ -64,9 +64,7 @@ import Testing
         #expect(try a.get("/readyz").status == 503)
         #expect(throws: SOCKSClient.Refused.self) { try a.connect(to: server.port) }
         // Devices serve new clients where they are by now.
-        try b.wait("the first device has moved") {
-            try !b.get("/v1/devices?status=online&node_id=self").items.isEmpty
-        }
+        try waitForDevices(1, at: b)
         var fresh = 0
         while try drain(a)["devices_waiting"] as? Int ?? 0 > 0 {
             let client = try b.connect(to: server.port)
@@ -156,6 +154,26 @@ import Testing
         #expect(try b.call("DELETE", "/v1/nodes/a/drain").status == 200)
         try a.wait("a is ready") { try a.get("/readyz").status == 200 }
         _ = crowd.stop()
+    }
+
+    /// Were all devices sent to one node, the next drain of a rolling upgrade would leave new clients without any
+    /// until the first of them had moved.
+    @Test func aNodeThatCameBackAMomentAgoGetsItsShare() throws {
+        let cluster = try Cluster()
+        let (a, b, c) = (cluster.nodes[0], cluster.nodes[1], cluster.nodes[2])
+        for number in 0..<4 { try b.startDevice("real-\(number)") }
+        _ = try a.call("POST", "/v1/nodes/self/drain")
+        try waitUntil("drained", a)
+        // As b knows it by now.
+        try waitForTakers(1, at: b)
+        #expect(try a.call("DELETE", "/v1/nodes/self/drain").status == 200)
+        try b.wait("a is active on record") {
+            try b.get("/v1/nodes/a").object["state"] as? String == "active"
+        }
+        _ = try b.call("POST", "/v1/nodes/self/drain")
+        try waitUntil("drained", b)
+        try waitForDevices(2, at: a)
+        try waitForDevices(2, at: c)
     }
 
     @Test func aStoppedNodeMovesItsDevicesFirst() throws {
