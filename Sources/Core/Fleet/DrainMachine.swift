@@ -273,6 +273,7 @@ package struct DrainMachine {
         }
         let notice = notice(of: session)
         devices[session]?.standing = .moved(notice)
+        soonGivesPlaceBack(session, at: now)
         movedHere += 1
         devicesMoved += 1
         moves.note(at: now)
@@ -283,6 +284,7 @@ package struct DrainMachine {
     /// - Parameter inPeace: whether the device said goodbye.
     package mutating func left(_ session: SessionID, inPeace: Bool, at now: Instant) {
         guard isRunning, let device = devices.removeValue(forKey: session) else { return }
+        soonGivesPlaceBack(session, at: now)
         switch device.standing {
         case .waiting:
             waiting.remove(session)
@@ -301,6 +303,11 @@ package struct DrainMachine {
         case .moved:
             movedHere -= 1
         }
+    }
+
+    private mutating func soonGivesPlaceBack(_ session: SessionID, at now: Instant) {
+        takers.gone(session, at: now)
+        if hindrance == .takersFull { wakeAt = min(wakeAt, takers.nextReturn) }
     }
 
     /// A conn was ended because of the drain.
@@ -375,6 +382,7 @@ package struct DrainMachine {
     private mutating func handOver(at now: Instant) -> [Action] {
         let horizon = now + Self.lookahead
         var actions: [Action] = []
+        takers.giveBack(at: now)
         hindrance = nil
         guard looksUntil <= now else {
             wakeAt = looksUntil
@@ -391,7 +399,7 @@ package struct DrainMachine {
                 wakeAt = slot + Self.lookahead / -2
                 break
             }
-            switch takers.choose(slot: slot, horizon: horizon) {
+            switch takers.choose(for: next, slot: slot, horizon: horizon) {
             case .send(let taker, let at, let alternatives):
                 actions.append(
                     tell(next, Notice(moveAt: at, taker: taker, alternatives: alternatives)))
@@ -403,6 +411,7 @@ package struct DrainMachine {
                 wakeAt = at + Self.lookahead / -2
                 hindrance = .takersBusy
             case .nobody(let cause):
+                wakeAt = takers.nextReturn
                 hindrance = cause
             }
             guard waiting.first?.id != next else { break }

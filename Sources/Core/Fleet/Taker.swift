@@ -62,6 +62,8 @@ package struct DrainTarget: Sendable, Hashable {
 ///   one node.
 /// - Each has a pace of its own: halved at each look that finds it busy, raised by an eighth of the full pace at
 ///   each that doesn't. A node that is full, closed or lost gets nobody.
+/// - A device that was told to come has a place kept until it has arrived; one that doesn't come gives it back
+///   a while after its time, or after it has gone elsewhere.
 struct TakerBook {
     private struct Entry {
         var taker: Taker
@@ -72,9 +74,11 @@ struct TakerBook {
         var referralCredit = 0.0
         var assigned = 0
         var arrived = 0
+        /// Places that are kept; those of devices that have arrived may be among them.
+        var kept = 0
 
         /// Less those that are on their way.
-        var room: Int { max(0, taker.room - max(0, assigned - arrived)) }
+        var room: Int { max(0, taker.room - max(0, min(kept, assigned - arrived))) }
         var isOpen: Bool { isKnown && taker.isOpen }
         var takes: Bool { isOpen && room > 0 }
 
@@ -103,6 +107,9 @@ struct TakerBook {
     /// processor.
     private static let mostPerSecond = 1_000.0
     private static let leastPerSecond = 1.0
+    /// How long after it has left here a device may not be in the row of the node that it has gone to: two of the
+    /// rows' intervals and a look.
+    private static let rowDelay = Duration.seconds(6)
 
     private var entries: [NodeID: Entry] = [:]
     /// Sorted, so that the same fleet is drained in the same way.
@@ -111,6 +118,9 @@ struct TakerBook {
     private var only: Set<NodeID> = []
     private var fullPace = 0.0
     private var lookedAt: Instant?
+    private var places: [SessionID: NodeID] = [:]
+    /// Until when each place is kept.
+    private var placeEnds = IndexedHeap<SessionID, Instant>()
 
     // MARK: What is known
 
@@ -119,10 +129,13 @@ struct TakerBook {
         for id in order {
             entries[id]?.assigned = 0
             entries[id]?.arrived = 0
+            entries[id]?.kept = 0
             entries[id]?.credit = 0
             entries[id]?.nextSlot = Instant(nanoseconds: 0)
         }
         fullPace = 0
+        places = [:]
+        placeEnds = IndexedHeap()
     }
 
     mutating func change(only: [NodeID], devicesPerSecond: Int) {
@@ -148,6 +161,7 @@ struct TakerBook {
 
     mutating func refresh(_ takers: [Taker], at now: Instant) {
         lookedAt = now
+        giveBack(at: now)
         let known = Set(takers.map(\.nodeID))
         for id in order where !known.contains(id) { entries[id]?.isKnown = false }
         for taker in takers {
@@ -201,12 +215,37 @@ struct TakerBook {
 
     var isAnyoneBusy: Bool { takerIDs.contains { entries[$0]?.taker.isBusy == true } }
 
+    // MARK: Places
+
+    /// When the next place is given back, should its device not have come.
+    var nextReturn: Instant { placeEnds.first?.key ?? .distantFuture }
+
+    /// The device is not here any more, or not for long: soon it is in the row of the node that has it.
+    mutating func gone(_ device: SessionID, at now: Instant) {
+        guard let end = placeEnds.key(of: device) else { return }
+        placeEnds.set(device, min(end, now + Self.rowDelay))
+    }
+
+    /// Takes back the places that have been kept for long enough.
+    mutating func giveBack(at now: Instant) {
+        while let (device, end) = placeEnds.first, end <= now {
+            placeEnds.remove(device)
+            if let taker = places.removeValue(forKey: device) { entries[taker]?.kept -= 1 }
+        }
+    }
+
+    private mutating func keep(_ taker: NodeID, for device: SessionID, until end: Instant) {
+        if let other = places.updateValue(taker, forKey: device) { entries[other]?.kept -= 1 }
+        entries[taker]?.kept += 1
+        placeEnds.set(device, end)
+    }
+
     // MARK: Choosing
 
     /// - Parameters:
-    ///   - slot: the earliest time for the next device.
+    ///   - slot: the earliest time for the device.
     ///   - horizon: how far ahead times are given.
-    mutating func choose(slot: Instant, horizon: Instant) -> Choice {
+    mutating func choose(for device: SessionID, slot: Instant, horizon: Instant) -> Choice {
         let takers = takerIDs
         guard !takers.isEmpty else { return nobody }
         let ready = takers.filter { entries[$0].map { $0.nextSlot <= slot } ?? false }
@@ -218,6 +257,7 @@ struct TakerBook {
         let at = max(slot, entry.nextSlot)
         entries[chosen]?.nextSlot = at + .nanoseconds(Int64(1e9 / max(entry.pace, 1e-3)))
         entries[chosen]?.assigned += 1
+        keep(chosen, for: device, until: at + DrainMachine.moveTimeout)
         return .send(to: chosen, at: at, alternatives: urls(first: chosen))
     }
 

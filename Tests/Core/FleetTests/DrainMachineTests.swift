@@ -260,6 +260,38 @@ private func taker(_ name: String, room: Int = 1_000_000) throws -> Taker {
         #expect(bench.takers == [try node("a"): 10])
     }
 
+    @Test func aDeviceThatDoesNotComeGivesItsPlaceBack() throws {
+        var bench = Bench()
+        let one = try taker("a", room: 2)
+        bench.machine.refresh([one], at: bench.moment.now)
+        bench.machine.begin(DrainRequest(deadline: .seconds(600)), members(5), at: bench.moment)
+        bench.pass(DrainMachine.moveTimeout - .milliseconds(1))
+        #expect(bench.told.count == 2)
+        #expect(bench.machine.hindrance == .takersFull)
+        // By the machine's own clock: nobody has looked at the takers.
+        bench.pass(.seconds(1))
+        #expect(bench.told.count == 4)
+        bench.pass(DrainMachine.moveTimeout)
+        #expect(bench.takers == [try node("a"): 5])
+    }
+
+    @Test func aDeviceThatHasGoneElsewhereGivesItsPlaceBackSooner() throws {
+        var bench = Bench()
+        let one = try taker("a", room: 1)
+        bench.machine.refresh([one], at: bench.moment.now)
+        bench.machine.begin(DrainRequest(deadline: .seconds(600)), members(3), at: bench.moment)
+        bench.pass(.seconds(1))
+        bench.machine.left(bench.told[0], inPeace: true, at: bench.moment.now)
+        // It may be at the taker, whose row says so in a moment.
+        bench.pass(.seconds(2))
+        #expect(bench.told.count == 1)
+        bench.pass(.seconds(10))
+        #expect(bench.told.count == 2)
+        bench.machine.moved(bench.told[1], at: bench.moment.now)
+        bench.pass(.seconds(10))
+        #expect(bench.told.count == 3)
+    }
+
     @Test func devicesAreSentWhereTheOperatorWishes() throws {
         var bench = Bench()
         bench.machine.refresh([try taker("a"), try taker("b"), try taker("c")], at: bench.moment.now)
