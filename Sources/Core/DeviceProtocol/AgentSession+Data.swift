@@ -25,7 +25,7 @@ extension AgentSession {
             control = .over
             switch code {
             case DataPlaneError.replaced: end(.replaced)
-            case DataPlaneError.drained: end(refusal)
+            case DataPlaneError.drained: end(farewell)
             default: end(.lost)
             }
         case .connecting, .registering, .over:

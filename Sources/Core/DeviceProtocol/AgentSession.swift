@@ -149,9 +149,15 @@ struct AgentSession {
             // An operator's disconnect can't be resumed.
             isResumable = false
             finishControl(.lost)
-        case 4012, 1001, 1013: finishControl(refusal)
+        case 4012, 1001, 1013: finishControl(farewell)
         default: controlLost(now: now)
         }
+    }
+
+    /// Where the POP sends this device as it lets it go: by its refusal, or as it told it when it was to move.
+    var farewell: Outcome {
+        guard case .refused(let pause, []) = refusal, let drain else { return refusal }
+        return .refused(retryAfter: pause, alternatives: drain.alternatives)
     }
 
     mutating func finishControl(_ outcome: Outcome) {

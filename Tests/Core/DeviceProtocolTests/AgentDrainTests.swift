@@ -126,6 +126,37 @@ private let conn = ConnID(high: 1, low: 1)
         #expect(agent.machine.currentSession == H.first)
     }
 
+    /// A device that did not get away in time, by what it was told when it was to leave; its own POPs come after.
+    @Test(arguments: [4012, 1001] as [UInt16])
+    func whoeverIsCutGoesToTheAlternativesFirst(code: UInt16) {
+        var agent = wholeAgent()
+        agent.receive(H.first, drain(["wss://c", "wss://d"], notBefore: 60_000))
+        agent.close(H.first, code)
+        #expect(agent.take().connects == ["wss://c:443"])
+        agent.fail(H.second)
+        #expect(agent.take().connects == ["wss://d:443"])
+        agent.fail(H.third)
+        #expect(agent.take().connects == ["wss://b:443"])
+    }
+
+    @Test func whoeverIsCutBetweenTwoTriesTriesTheAlternativesAgainAtOnce() {
+        var agent = wholeAgent()
+        agent.receive(H.first, drain(["wss://c"]))
+        agent.fail(H.second)
+        _ = agent.take()
+        agent.close(H.first, 4012)
+        #expect(agent.take().connects == ["wss://c:443"])
+    }
+
+    @Test func aCutThatOnlyTheDataPlaneTellsLeadsToTheAlternatives() {
+        var agent = wholeAgent()
+        agent.receive(H.first, drain(["wss://c"], notBefore: 60_000))
+        agent.close(H.first, nil)
+        _ = agent.take()
+        agent.dataDown(H.first, DataPlaneError.drained)
+        #expect(agent.take().connects == ["wss://c:443"])
+    }
+
     @Test func deadlineDuringTheMoveLeavesTheMoveToEnd() {
         var agent = wholeAgent()
         agent.receive(H.first, drain())
