@@ -165,6 +165,27 @@ import Testing
         #expect(world.metric("pop_ingress_failed_logins_total") == 2)
     }
 
+    /// What the database can't keep, or what would forge lines where it is shown, doesn't come in, not even where
+    /// any name may.
+    @Test(arguments: ["bob\0", "\0", "bob-session-a\0b", "bob\n", "bob\u{7f}"])
+    func aNameWithAControlCharacterIsAFailedLogin(name: String) throws {
+        let world = try IngressWorld()
+        let device = try world.joinDevice("d", dataLoop: 0)
+        let client = try world.connect()
+        client.send([5, 1, 2] + login(name) + connect("example.com", 80))
+        world.run { client.hasPeerFinished }
+        #expect(client.received == [5, 2, 1, 1])
+        let http = try world.connect()
+        let credentials = Base64.encode(Array("\(name):x".utf8))
+        http.send(
+            Array(
+                "CONNECT example.com:80 HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic \(credentials)\r\n\r\n"
+                    .utf8))
+        world.run { http.text.hasSuffix("}") }
+        #expect(http.text.hasPrefix("HTTP/1.1 407 "))
+        #expect(device.opens.isEmpty)
+    }
+
     @Test func aWishThatNoDeviceFitsIsNoDevice() throws {
         let world = try IngressWorld()
         _ = try world.joinDevice("d", dataLoop: 0)
