@@ -177,6 +177,10 @@ extension ControlSession {
         guard output == .table else { return show(preview) }
         let targets = preview["targets"]?.array ?? []
         show(.object((preview.object ?? []).filter { $0.name != "targets" }))
+        let taken = targets.reduce(0) { $0 + ($1["devices_taken"]?.number ?? 0) }
+        if let total = preview["devices_total"]?.number, total > taken, !targets.isEmpty {
+            note("the targets have no room for \(Cell.fixed(total - taken, 0)) of the devices; those stay")
+        }
         guard !targets.isEmpty else { return }
         let table = Table(
             [
@@ -184,6 +188,48 @@ extension ControlSession {
                 .number("DEVICES AFTER", "devices_after", rank: 0),
             ], targets, now: now, width: console.outputSize?.columns)
         console.print("\n" + table.header + table.rows(targets))
+    }
+}
+
+extension ControlSession {
+    /// What a drain says of other nodes and of conns are tables of their own.
+    fileprivate func showDrain(_ drain: JSONValue) {
+        guard output == .table else { return show(drain) }
+        let parts: [(name: String, columns: [Column])] = [
+            (
+                "targets",
+                [
+                    .key("TARGET", "node_id"), .word("STATE", "state", rank: 0),
+                    .number("ASSIGNED", "assigned", rank: 0), .number("ARRIVED", "arrived", rank: 0),
+                    .number("DEVICES/S", "devices_per_second", rank: 1),
+                ]
+            ),
+            (
+                "blockers",
+                [
+                    .identifier("CONN", "conn_id", rank: 2), .key("DEVICE", "device_id"),
+                    .text("USER", "user", rank: 1), .text("TARGET", "target", rank: 0),
+                    .number("AGE", "age_seconds", rank: 0, Cell.seconds),
+                    .number("SENT", "bytes_sent", rank: 3, Cell.bytes),
+                    .number("RECEIVED", "bytes_received", rank: 3, Cell.bytes),
+                    .number("IDLE", "idle_seconds", rank: 1, Cell.seconds),
+                ]
+            ),
+        ]
+        func rows(_ part: String) -> [JSONValue] {
+            (drain[part]?.array ?? []).filter { $0.object != nil }
+        }
+        show(
+            .object(
+                (drain.object ?? []).filter { member in
+                    !parts.contains { $0.name == member.name } || rows(member.name).isEmpty
+                }))
+        for part in parts {
+            let items = rows(part.name)
+            guard !items.isEmpty else { continue }
+            let table = Table(part.columns, items, now: now, width: console.outputSize?.columns)
+            console.print("\n" + table.header + table.rows(items))
+        }
     }
 }
 
@@ -226,7 +272,7 @@ struct ShowDrain: ControlVerb {
 
     func perform(_ session: ControlSession) throws {
         let path = ["v1", "nodes", target.node, "drain"]
-        guard wait.waits else { return session.show(try session.get(path)) }
+        guard wait.waits else { return session.showDrain(try session.get(path)) }
         try DrainFollower(session, node: target.node).follow(timeout: wait.timeout) { () throws(APIError) in
             try session.get(path)
         }

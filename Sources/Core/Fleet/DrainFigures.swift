@@ -47,6 +47,8 @@ package struct DrainEstimate: Sendable, Hashable {
         case measuredRate = "measured_rate"
         /// The pace that devices are told at, before the first of them has moved.
         case setRate = "set_rate"
+        /// The pace that the takers can be sent devices at, where it is below the set one.
+        case takerRate = "taker_rate"
         /// The longer a conn has lasted, the longer it is going to.
         case oldestConn = "oldest_conn"
         /// What is left ends then, or can't be told before.

@@ -481,7 +481,9 @@ package struct DrainMachine {
         if devicesWaiting > 0 {
             let measured = moves.perSecond(at: now)
             let pace = measured > 0 ? measured : devicesPerSecond
-            estimate.basis = measured > 0 ? .measuredRate : .setRate
+            estimate.basis =
+                measured > 0
+                ? .measuredRate : pace < Double(max(1, request.devicesPerSecond)) ? .takerRate : .setRate
             if pace > 0 {
                 estimate.time = .milliseconds(Int64(Double(devicesRemaining) / pace * 1_000))
             } else {

@@ -6,11 +6,33 @@ package enum DrainPlan {
     package struct Target: Sendable, Hashable {
         package let nodeID: NodeID
         package let room: Int
+        /// Whether those that come have to wait longer than they should.
+        package let isBusy: Bool
 
-        package init(nodeID: NodeID, room: Int) {
+        package init(nodeID: NodeID, room: Int, isBusy: Bool = false) {
             self.nodeID = nodeID
             self.room = max(0, room)
+            self.isBusy = isBusy
         }
+    }
+
+    /// How long it takes until the last device begins to move, as things are; those for which there is no room stay
+    /// until the deadline.
+    package static func estimate(
+        _ devices: Int, over targets: [Target], _ request: DrainRequest
+    ) -> DrainEstimate {
+        guard devices > 0 else { return DrainEstimate(time: .zero, basis: .none) }
+        let room = targets.reduce(0) { $0.addingReportingOverflow($1.room).partialValue }
+        guard targets.isEmpty || room >= devices else {
+            return DrainEstimate(time: request.deadline, basis: .deadline)
+        }
+        let set = Double(max(1, request.devicesPerSecond))
+        // Without any other node devices look after themselves, told at the pace that is set.
+        let most = targets.isEmpty ? set : TakerBook.devicesPerSecond(of: targets, set: set)
+        let pace = min(set, most)
+        return DrainEstimate(
+            time: .milliseconds(Int64((Double(devices) / pace * 1_000).rounded(.up))),
+            basis: most < set ? .takerRate : .setRate)
     }
 
     /// How many of `devices` each target takes: in proportion to its room, never more than that. Devices for

@@ -19,6 +19,17 @@ package struct Taker: Sendable, Hashable {
         self.isOpen = isOpen
         self.isBusy = isBusy
     }
+
+    /// Milliseconds. A registration takes a round trip and a write to the database, a tenth of this at worst
+    /// where there is no need to hurry.
+    private static let longestRegistration = 1_000.0
+    /// Milliseconds. A control loop that is this late answers nobody in time.
+    private static let longestLag = 500.0
+
+    /// Whether a node that has measured this should be sent fewer devices.
+    package static func isBusy(registrationMilliseconds: Double, lagMilliseconds: Double) -> Bool {
+        registrationMilliseconds > longestRegistration || lagMilliseconds > longestLag
+    }
 }
 
 /// How a drain gets on with one of the nodes that it sends devices to.
@@ -202,6 +213,16 @@ struct TakerBook {
     /// What all takers together are sent in a second at most.
     var devicesPerSecond: Double {
         takerIDs.reduce(0) { $0 + (entries[$1]?.pace ?? 0) }
+    }
+
+    /// The same for nodes of which no more is known than what they say of themselves: a busy one is sent half at
+    /// the first look, and what comes of that is not known before.
+    static func devicesPerSecond(of targets: [DrainPlan.Target], set: Double) -> Double {
+        let pace = min(set, mostPerSecond)
+        return targets.reduce(0) { sum, target in
+            guard target.room > 0 else { return sum }
+            return sum + (target.isBusy ? max(pace / 2, min(pace, leastPerSecond)) : pace)
+        }
     }
 
     var targets: [DrainTarget] {

@@ -10,6 +10,13 @@ struct DrainOrder {
     var redirectTo: [String]
     var onDeadline: DrainRequest.DeadlineAction
     var reason: String
+
+    /// - Parameter targets: the nodes that `redirectTo` names.
+    func request(to targets: [NodeID]) -> DrainRequest {
+        DrainRequest(
+            deadline: .seconds(deadlineSeconds), onDeadline: onDeadline, redirectTo: targets,
+            reason: reason, devicesPerSecond: devicesPerSecond)
+    }
 }
 
 /// Remembers who has ordered the drain of this node and how, and puts on record how it goes.
@@ -46,12 +53,6 @@ package final class DrainJournal {
 
     deinit {
         timer?.cancel()
-    }
-
-    /// Seconds that so many devices take to be moved.
-    static func eta(_ devices: Int, devicesPerSecond: Int) -> Int {
-        let pace = max(1, devicesPerSecond)
-        return (max(0, devices) + pace - 1) / pace
     }
 
     // MARK: Orders

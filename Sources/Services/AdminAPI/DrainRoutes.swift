@@ -102,10 +102,7 @@ extension AdminAPI {
 
     private func begin(_ order: DrainOrder, _ targets: [NodeID], _ call: AdminCall) {
         drains.ordered(order, by: call.actor)
-        backend.startDrain(
-            DrainRequest(
-                deadline: .seconds(order.deadlineSeconds), onDeadline: order.onDeadline, redirectTo: targets,
-                reason: order.reason, devicesPerSecond: order.devicesPerSecond))
+        backend.startDrain(order.request(to: targets))
         drains.changed(backend.drain)
         answerDrain(call, .accepted)
     }
@@ -155,13 +152,15 @@ extension AdminAPI {
         // lasted, the longer it is going to.
         let oldest = SystemClock.wall.microseconds - Int64(order.deadlineSeconds) * 1_000_000
         let cut = conns.count { $0.openedAt.microseconds <= oldest }
-        let plan = DrainPlan.split(devices, over: takers.map(DrainPlan.Target.init))
+        let targets = takers.map(DrainPlan.Target.init)
+        let plan = DrainPlan.split(devices, over: targets)
+        let estimate = DrainPlan.estimate(devices, over: targets, order.request(to: []))
         let online = Dictionary(takers.map { ($0.nodeID, Int(clamping: $0.devicesOnline)) }) { $1 }
         call.answer { writer in
             writer.beginObject()
             writer.field("devices_total", devices)
-            writer.field(
-                "eta_seconds", DrainJournal.eta(devices, devicesPerSecond: order.devicesPerSecond))
+            writer.field("eta_seconds", estimate.seconds)
+            writer.field("eta_basis", estimate.basis.rawValue)
             writer.field("conns_total", conns.count)
             writer.field("conns_likely_cut", cut)
             writer.name("targets")
@@ -203,6 +202,9 @@ extension AdminAPI {
 
 extension DrainPlan.Target {
     fileprivate init(_ row: NodeRow) {
-        self.init(nodeID: row.nodeID, room: row.room)
+        self.init(
+            nodeID: row.nodeID, room: row.room,
+            isBusy: Taker.isBusy(
+                registrationMilliseconds: row.registrationMilliseconds, lagMilliseconds: row.lagMilliseconds))
     }
 }

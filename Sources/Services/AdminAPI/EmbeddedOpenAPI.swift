@@ -524,7 +524,7 @@ paths:
           content:
             application/json:
               schema: { $ref: "#/components/schemas/DrainPreview" }
-              example: { devices_total: 200, eta_seconds: 4, conns_total: 12, conns_likely_cut: 1, targets: [ { node_id: pop-2, devices_taken: 200, devices_after: 350 } ] }
+              example: { devices_total: 200, eta_seconds: 4, eta_basis: set_rate, conns_total: 12, conns_likely_cut: 1, targets: [ { node_id: pop-2, devices_taken: 200, devices_after: 350 } ] }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -2034,7 +2034,7 @@ components:
         deadline_at: { type: [string, "null"], format: date-time }
         ended_at: { type: [string, "null"], format: date-time }
         eta_seconds: { type: integer, minimum: 0 }
-        eta_basis: { type: string, enum: [none, measured_rate, set_rate, oldest_conn, deadline], description: "What `eta_seconds` rests on: the rate of the last seconds, the pace before anybody has moved, the age of the oldest conn (it is taken to last as long again), or the deadline." }
+        eta_basis: { type: string, enum: [none, measured_rate, set_rate, taker_rate, oldest_conn, deadline], description: "What `eta_seconds` rests on: the rate of the last seconds; before anybody has moved the set pace, or the lower one that the takers can be sent devices at; the age of the oldest conn (it is taken to last as long again), or the deadline." }
         devices_total: { type: integer, minimum: 0, description: "`devices_moved` + `devices_remaining` + `devices_lost`." }
         devices_moved: { type: integer, minimum: 0, description: "Left after they were told, or known to be connected to another node." }
         devices_remaining: { type: integer, minimum: 0 }
@@ -2089,10 +2089,11 @@ components:
             on_deadline: { type: string, enum: [cut, hold] }
     DrainPreview:
       type: object
-      required: [devices_total, eta_seconds, conns_total, conns_likely_cut, targets]
+      required: [devices_total, eta_seconds, eta_basis, conns_total, conns_likely_cut, targets]
       properties:
         devices_total: { type: integer, minimum: 0 }
-        eta_seconds: { type: integer, minimum: 0 }
+        eta_seconds: { type: integer, minimum: 0, description: Until the last device begins to move. }
+        eta_basis: { type: string, enum: [none, set_rate, taker_rate, deadline], description: "What `eta_seconds` rests on: the set pace, or the lower one that the targets can be sent devices at as they are busy now; the deadline where they have no room for all devices." }
         conns_total: { type: integer, minimum: 0 }
         conns_likely_cut: { type: integer, minimum: 0 }
         targets:

@@ -82,18 +82,12 @@ package final class TakerWatch {
 }
 
 extension Taker {
-    /// Milliseconds. A registration takes a round trip and a write to the database, a tenth of this at worst
-    /// where there is no need to hurry.
-    private static let longestRegistration = 1_000.0
-    /// Milliseconds. A control loop that is this late answers nobody in time.
-    private static let longestLag = 500.0
-
     /// Nil for a node that is down, or whose address nobody knows.
     init?(_ row: NodeRow) {
         guard row.state != .down, let url = row.deviceURL else { return nil }
         self.init(
             nodeID: row.nodeID, url: url, room: row.room, isOpen: row.state == .active,
-            isBusy: row.registrationMilliseconds > Self.longestRegistration
-                || row.lagMilliseconds > Self.longestLag)
+            isBusy: Self.isBusy(
+                registrationMilliseconds: row.registrationMilliseconds, lagMilliseconds: row.lagMilliseconds))
     }
 }

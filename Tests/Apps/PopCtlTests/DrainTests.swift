@@ -75,6 +75,103 @@ struct DrainTests {
             ])
     }
 
+    private static let troubled = [
+        JSONMember("eta_seconds", 90), JSONMember("eta_basis", "taker_rate"),
+        JSONMember("hindrance", "takers_busy"), JSONMember("devices_unmoved", 9),
+        JSONMember("unmoved", ["dev1", "dev2"]),
+        JSONMember(
+            "targets",
+            [
+                [
+                    "node_id": "pop-2", "state": "busy", "assigned": 20, "arrived": 18,
+                    "devices_per_second": .double(2.5),
+                ],
+                ["node_id": "pop-3", "state": "open", "assigned": 5, "arrived": 5, "devices_per_second": 50],
+                [
+                    "node_id": "pop-4", "state": "closed", "assigned": 0, "arrived": 0,
+                    "devices_per_second": 0,
+                ],
+            ]),
+        JSONMember(
+            "blockers",
+            [
+                [
+                    "conn_id": "c1", "device_id": "dev7", "user": "alice", "target": "example.com:443",
+                    "age_seconds": 81, "bytes_sent": 900, "bytes_received": 70_000, "idle_seconds": 2,
+                ]
+            ]),
+    ]
+
+    @Test func whyItIsSlowAndWhoDoesNotMoveIsTold() throws {
+        let server = try StandIn { _, before in
+            Canned(
+                json: before == 0
+                    ? Self.drain("handover", moved: 1, conns: 3, adding: Self.troubled)
+                    : Self.drain("held", moved: 2, adding: Self.troubled))
+        }
+        let run = server.run(["nodes", "drain", "self", "--wait"])
+        #expect(
+            run.errors.hasPrefix(
+                "self: handover, 1 of 4 devices moved, 3 conns left, about 90s to go at the rate that other nodes "
+                    + "take; the other nodes are busy; told and not moved: dev1, dev2 and 7 more; "
+                    + "waiting for dev7 c1 example.com:443 alice\n"))
+        #expect(
+            run.output
+                == "self: held, 2 of 4 devices moved, 0 conns left; told and not moved: dev1, dev2 and 7 more\n"
+        )
+        let drawn = try StandIn { _, before in
+            Canned(json: Self.drain(before == 0 ? "handover" : "drained", moved: 1, adding: Self.troubled))
+        }
+        let console = TestConsole(columns: 100)
+        let drawing = drawn.run(["nodes", "drain", "self", "--wait"], console: console).errors
+        #expect(drawing.contains("  ETA at the rate that other nodes take, waiting for dev7"))
+        #expect(drawing.contains("  the other nodes are busy; arrived: pop-2 18/20 busy, pop-3 5/5"))
+        #expect(drawing.contains("  told and not moved: dev1, dev2 and 7 more"))
+    }
+
+    @Test(arguments: [
+        ("no_taker", "there is no other node"), ("takers_closed", "no other node takes devices"),
+        ("takers_full", "the other nodes are full"), ("of a later version", "of a later version"),
+    ])
+    func everyHindranceHasItsWords(hindrance: String, words: String) throws {
+        let server = try StandIn { _ in
+            Canned(json: Self.drain("handover", adding: [JSONMember("hindrance", .string(hindrance))]))
+        }
+        #expect(server.run(["nodes", "drain", "pop-1"]).output.hasSuffix("; \(words)\n"))
+    }
+
+    @Test func aDrainIsShownWithItsTargetsAndBlockersAsTables() throws {
+        let server = try StandIn { _ in Canned(json: Self.drain("handover", adding: Self.troubled)) }
+        let output = server.run(["drains", "show", "pop-1"]).output
+        #expect(output.contains("unmoved          dev1,dev2\n"))
+        #expect(!output.contains("targets") && !output.contains("blockers"))
+        #expect(
+            output.hasSuffix(
+                """
+
+                TARGET  STATE   ASSIGNED  ARRIVED  DEVICES/S
+                pop-2   busy          20       18       2.50
+                pop-3   open           5        5         50
+                pop-4   closed         0        0          0
+
+                CONN  DEVICE  USER   TARGET           AGE   SENT  RECEIVED  IDLE
+                c1    dev7    alice  example.com:443  81s  900 B  68.4 KiB    2s
+
+                """))
+    }
+
+    @Test func aPreviewSaysForHowManyThereIsNoRoom() throws {
+        let server = try StandIn { _ in
+            Canned(json: [
+                "devices_total": 7, "eta_seconds": 300, "eta_basis": "deadline",
+                "targets": [["node_id": "pop-2", "devices_taken": 5, "devices_after": 9]],
+            ])
+        }
+        let run = server.run(["nodes", "drain", "self", "--preview"])
+        #expect(run.output.contains("eta_basis      deadline\n"))
+        #expect(run.errors == "popctl: the targets have no room for 2 of the devices; those stay\n")
+    }
+
     @Test func waitDrawsABarOnATerminal() throws {
         let server = try StandIn { _, before in
             let members = [

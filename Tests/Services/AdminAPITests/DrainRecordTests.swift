@@ -106,13 +106,14 @@ struct DrainRecordTests {
         rows[1].maximumDevices = 75
         rows[2].maximumDevices = 26
         bench.backend.devicesOnline = 80
-        bench.backend.database = { [rows] _ in .nodes(rows) }
+        bench.backend.database = { _ in .nodes(rows) }
         func preview(_ body: String = "") throws -> AdminBench.Answer {
             try bench.send(.post, "/v1/nodes/self/drain/preview", body: body, token: "operate-token")
         }
         #expect(
             try preview(#"{"devices_per_second":30}"#).json == [
-                "devices_total": 80, "eta_seconds": 3, "conns_total": 4, "conns_likely_cut": 2,
+                "devices_total": 80, "eta_seconds": 3, "eta_basis": "set_rate", "conns_total": 4,
+                "conns_likely_cut": 2,
                 "targets": [
                     ["node_id": "pop-2", "devices_taken": 60, "devices_after": 60],
                     ["node_id": "pop-3", "devices_taken": 20, "devices_after": 21],
@@ -122,6 +123,21 @@ struct DrainRecordTests {
         let one = try preview(#"{"redirect_to":["pop-3"]}"#)
         #expect(
             one.json["targets"] == [["node_id": "pop-3", "devices_taken": 25, "devices_after": 26]])
+        // There is no room for the others.
+        #expect(one.json["eta_seconds"] == 300 && one.json["eta_basis"] == "deadline")
+        rows[1].registrationMilliseconds = 1_001
+        rows[2].lagMilliseconds = 501
+        let slow = try preview(#"{"devices_per_second":30}"#).json
+        #expect(slow["eta_seconds"] == 3 && slow["eta_basis"] == "set_rate")
+        let half = try preview(#"{"devices_per_second":30,"redirect_to":["pop-2"]}"#).json
+        #expect(half["eta_basis"] == "deadline")
+        rows[1].maximumDevices = 1_000
+        let alone = try preview(#"{"devices_per_second":30,"redirect_to":["pop-2"]}"#).json
+        #expect(alone["eta_seconds"] == 6 && alone["eta_basis"] == "taker_rate")
+        let most = try preview(#"{"devices_per_second":100000,"redirect_to":["pop-2"]}"#).json
+        #expect(most["eta_seconds"] == 1 && most["eta_basis"] == "taker_rate")
+        bench.backend.devicesOnline = 0
+        #expect(try preview().json["eta_basis"] == "none")
         #expect(try preview(#"{"redirect_to":["pop-5"]}"#).json["targets"] == [])
         #expect(try preview(#"{"redirect_to":["pop-9","pop-9"]}"#).faults == ["redirect_to[1]"])
         #expect(bench.backend.drainRequests.isEmpty)
