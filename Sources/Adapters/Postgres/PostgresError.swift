@@ -40,10 +40,14 @@ package struct PostgresError: Error, Sendable, Hashable, CustomStringConvertible
         case .server:
             switch sqlStateClass {
             case "08", "40", "53", "57", "58": return true
-            default: return isReadOnly || sqlState == "55P03" || sqlState == "55006"
+            default: return isReadOnly || isCatalogueRace || sqlState == "55P03" || sqlState == "55006"
             }
         }
     }
+
+    /// Whether another session changed the same row of a catalogue, such as a role's, at the same moment. The
+    /// server has no SQLSTATE of its own for it; its text is not translated.
+    package var isCatalogueRace: Bool { sqlState == "XX000" && message.hasPrefix("tuple concurrently ") }
 
     /// Whether a value in the statement is at fault: trying again can't help, leaving the row out can.
     package var isDataError: Bool {

@@ -196,7 +196,12 @@ package final class Migrator {
 
     // MARK: What is pending
 
-    private func applyPending(from index: Int, _ applied: Applied, _ done: @escaping (Outcome) -> Void) {
+    /// Roles belong to all databases of a server, so the lock of one does not keep the migrations of another away.
+    private static let mostAttempts = 5
+
+    private func applyPending(
+        from index: Int, attempt: Int = 1, _ applied: Applied, _ done: @escaping (Outcome) -> Void
+    ) {
         guard index < migrations.count else {
             return readApplied { done($0.map(self.statuses)) }
         }
@@ -215,7 +220,10 @@ package final class Migrator {
                 """
         connection.run(script: script) { result in
             if case .failure(let error) = result {
-                return done(.failure(.failed(name: migration.name, error)))
+                guard error.isCatalogueRace, attempt < Self.mostAttempts else {
+                    return done(.failure(.failed(name: migration.name, error)))
+                }
+                return self.applyPending(from: index, attempt: attempt + 1, applied, done)
             }
             self.applyPending(from: index + 1, applied, done)
         }

@@ -84,6 +84,28 @@ import Testing
             try connection.scalar("SELECT string_agg(name, ',') FROM pop.schema_migrations") == "0001_good")
     }
 
+    /// As when two clusters that share a server are brought up to date at once.
+    @Test func aRoleThatAnotherDatabaseChangesAtTheSameMomentIsNoFailure() throws {
+        let database = try TemporaryPostgres.makeDatabase()
+        let other = try BlockingConnection(TemporaryPostgres.makeDatabase())
+        let name = try #require(database.split(separator: "=").last)
+        let role = "shared_\(name)"
+        try other.run(script: "CREATE ROLE \(role); ALTER ROLE \(role) SET jit = on")
+        try other.query("BEGIN")
+        try other.query("ALTER ROLE \(role) SET jit = on")
+        let connection = try BlockingConnection(database)
+        var outcome: Migrator.Outcome?
+        let migrations = [Migration(name: "0001_role", sql: "ALTER ROLE \(role) SET jit = off;")]
+        Migrator(connection.connection, migrations).migrate { outcome = $0 }
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '\(name)'"
+        _ = connection.pump { (try? other.scalar(waits)) != "0" }
+        try other.query("COMMIT")
+        #expect(connection.pump { outcome != nil })
+        #expect(try outcome?.get().allSatisfy { $0.appliedAt != nil } == true)
+        try other.query("DROP ROLE \(role)")
+    }
+
     @Test func theBinaryCarriesTheFilesOfTheMigrationsFolder() throws {
         let root = #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
         for migration in embeddedMigrations {
