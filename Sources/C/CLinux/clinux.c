@@ -101,12 +101,6 @@ void cl_eventfd_signal(int fd) {
     (void)ignored;
 }
 
-void cl_eventfd_drain(int fd) {
-    uint64_t value;
-    ssize_t ignored = read(fd, &value, sizeof value);
-    (void)ignored;
-}
-
 // MARK: Addresses and sockets
 
 static socklen_t to_system(const struct cl_address *address, struct sockaddr_storage *storage) {
@@ -185,6 +179,8 @@ int cl_tcp_listen(const struct cl_address *address, int backlog, bool reuse_port
     int fd = socket(system_family(address), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
     set_flag(fd, SOL_SOCKET, SO_REUSEADDR);
+    // Accepted sockets inherit it.
+    set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
     if (reuse_port) set_flag(fd, SOL_SOCKET, SO_REUSEPORT);
     if (address->family == 6) set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY);
     struct sockaddr_storage storage;
@@ -199,7 +195,6 @@ int cl_tcp_accept(int listener, struct cl_address *peer) {
     socklen_t length = sizeof storage;
     int fd = accept4(listener, (struct sockaddr *)&storage, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) return -errno;
-    set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
     from_system(&storage, peer);
     return fd;
 }

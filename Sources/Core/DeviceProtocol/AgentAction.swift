@@ -55,6 +55,9 @@ package enum AgentLimit {
     /// How long the answer to a heartbeat may take before control is opened anew beside a data connection that
     /// lives; a third of the heartbeat timeout if that is shorter.
     package static let answerTimeout = Duration.seconds(10)
+    /// How long the word of a conn's end waits for others: too short for anybody to notice, and dozens share a
+    /// message when conns come and go by the thousand.
+    package static let connClosedDelay = Duration.milliseconds(5)
     /// How long a flow without datagrams lives when the POP doesn't say.
     package static let flowIdleTimeout = Duration.seconds(60)
     /// Most that a POP can ask for: a flow holds a descriptor.

@@ -137,7 +137,7 @@ package struct AgentMachine {
     package mutating func connEnded(
         _ number: AgentSessionNumber, _ closed: ConnClosed, now: Instant
     ) -> [AgentAction] {
-        sessions[number]?.connEnded(closed)
+        sessions[number]?.connEnded(closed, now: now)
         return settle(number, now: now)
     }
 

@@ -78,10 +78,19 @@ extension AgentSession {
         finishIfLeft()
     }
 
-    mutating func connEnded(_ closed: ConnClosed) {
-        guard conns.removeValue(forKey: closed.connID) == .open else { return }
-        sendOrHold(.connClosed(closed))
+    /// Nobody waits for the word of it, so it waits for others to share a message with.
+    mutating func connEnded(_ closed: ConnClosed, now: Instant) {
+        guard conns.removeValue(forKey: closed.connID) == .open, outcome == nil else { return }
+        held.append(.connClosed(closed))
+        if heldUntil == nil { heldUntil = now + AgentLimit.connClosedDelay }
         finishIfLeft()
+    }
+
+    /// Sends what has waited, once control is there.
+    mutating func sendHeld() {
+        heldUntil = nil
+        for message in held { actions.append(.send(number, message)) }
+        held.removeAll(keepingCapacity: true)
     }
 
     mutating func respond(
@@ -116,5 +125,6 @@ extension AgentSession {
         for connID in conns.keys { actions.append(.endConn(number, connID, .sessionLost)) }
         conns.removeAll()
         held.removeAll()
+        heldUntil = nil
     }
 }

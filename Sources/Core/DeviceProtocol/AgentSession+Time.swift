@@ -9,7 +9,7 @@ extension AgentSession {
         switch control {
         case .connecting(let until), .registering(let until), .waiting(let until):
             deadline = min(deadline, until)
-        case .up: deadline = min(deadline, silenceDeadline)
+        case .up: deadline = min(deadline, silenceDeadline, heldUntil ?? .distantFuture)
         case .over: break
         }
         switch data {
@@ -57,6 +57,7 @@ extension AgentSession {
                 silent(now: now)
                 return
             }
+            if let heldUntil, heldUntil <= now { sendHeld() }
             beat(now: now)
         case .connecting, .registering, .waiting, .over:
             break

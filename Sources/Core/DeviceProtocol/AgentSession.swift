@@ -82,8 +82,11 @@ struct AgentSession {
     var controlBackoff: AgentBackoff
     var dataBackoff: AgentBackoff
     var refusal = Outcome.refused(retryAfter: .zero, alternatives: [])
-    /// Messages about conns that wait for control to come back; at most two for each conn there was.
+    /// Messages about conns that wait for control to come back, or for company; at most two for each conn that
+    /// there was.
     var held: [ControlMessage] = []
+    /// When they have waited long enough for company.
+    var heldUntil: Instant?
     var conns: [ConnID: ConnPhase] = [:]
     var actions: [AgentAction] = []
 
@@ -202,6 +205,7 @@ struct AgentSession {
 
     /// Sends a RegisterRequest that asks for the session there is, if there is one.
     mutating func register(now: Instant) {
+        if control == .up { sendHeld() }
         registerDeadline = now + AgentLimit.registerTimeout
         let resumed = details?.sessionID ?? resumeSessionID
         let request = RegisterRequest(
@@ -274,8 +278,7 @@ struct AgentSession {
             data = .connecting(until: now + AgentLimit.dataTimeout)
             actions.append(.connectData(number, plan))
         }
-        for message in held { actions.append(.send(number, message)) }
-        held.removeAll()
+        sendHeld()
         controlBackoff.reset()
     }
 
@@ -337,7 +340,10 @@ struct AgentSession {
     /// Ends the session by our own wish: Goodbye, close 1000, data 0x100.
     mutating func leave(reason: String) {
         guard outcome == nil else { return }
-        if isRegistered { actions.append(.send(number, .goodbye(reason: reason))) }
+        if isRegistered {
+            sendHeld()
+            actions.append(.send(number, .goodbye(reason: reason)))
+        }
         end(.left)
     }
 

@@ -45,7 +45,7 @@ package struct LoopStatistics: Sendable, Hashable {
 }
 
 /// A descriptor's place in a loop.
-package struct Registration: Hashable {
+package struct Registration: Sendable, Hashable {
     fileprivate let slot: Int
     fileprivate let generation: UInt32
 }
@@ -64,6 +64,11 @@ package final class EventLoop {
     private var freeSlots: [Int] = []
     private let timers = TimerHeap()
     private var endOfBatch: [() -> Void] = []
+    /// The mailboxes delivered here, by the slots of their descriptors.
+    private var inboxes: [(slot: Int, inbox: any Inbox)] = []
+    /// Mailboxes of other loops with messages whose receivers have not been woken for them.
+    private var unheard: [any Wakeable] = []
+    private var wakingTimer: LoopTimer?
     private var isStopping = false
     private let events: UnsafeMutableBufferPointer<cl_event>
     private var turns = Distribution(.turns)
@@ -76,6 +81,9 @@ package final class EventLoop {
 
     /// As much as a default receive buffer holds; larger reads were measured to gain nothing.
     private static let scratchBytes = 65_536
+    /// The longest that a message waits whose receiver is not woken for it alone: too short for anybody to
+    /// notice, and long enough for the next event to come that wakes the receiver anyway.
+    package static let wakingDelay = Duration.milliseconds(1)
 
     private struct Slot {
         var handler: (any ReadinessHandler)?
@@ -126,14 +134,34 @@ package final class EventLoop {
 
     /// Ends the watch; events already taken for it are dropped. The descriptor must still be open.
     package func deregister(_ registration: Registration) {
-        guard slots.indices.contains(registration.slot),
-            slots[registration.slot].generation == registration.generation
-        else { return }
+        guard isCurrent(registration) else { return }
         _ = cl_epoll_remove(epoll, slots[registration.slot].descriptor)
         release(registration.slot)
     }
 
+    /// Ends the watch of a descriptor that is closed next, which ends it for the kernel: nobody else may hold
+    /// it open.
+    package func forget(_ registration: Registration) {
+        guard isCurrent(registration) else { return }
+        release(registration.slot)
+    }
+
+    /// Events of the descriptor are told to `handler` from now on. What was told before is not told again.
+    package func transfer(_ registration: Registration, to handler: any ReadinessHandler) {
+        guard isCurrent(registration) else { return }
+        let previous = slots[registration.slot].handler
+        slots[registration.slot].handler = handler
+        // As in `release`.
+        withExtendedLifetime(previous) {}
+    }
+
+    private func isCurrent(_ registration: Registration) -> Bool {
+        slots.indices.contains(registration.slot)
+            && slots[registration.slot].generation == registration.generation
+    }
+
     private func release(_ index: Int) {
+        if let place = inboxes.firstIndex(where: { $0.slot == index }) { inboxes.remove(at: place) }
         // This may free the handler, and its deinit may call the loop: not within an access to `slots`.
         let handler = slots[index].handler
         slots[index].handler = nil
@@ -164,7 +192,36 @@ package final class EventLoop {
     package func attach<Message: Sendable>(
         _ mailbox: Mailbox<Message>, receive: @escaping (Message) -> Void
     ) throws(SystemError) -> Registration {
-        try register(mailbox.descriptor, MailboxReader(mailbox: mailbox, receive: receive))
+        let reader = MailboxReader(mailbox: mailbox, receive: receive)
+        let registration = try register(mailbox.descriptor, reader)
+        inboxes.append((registration.slot, reader))
+        return registration
+    }
+
+    /// Wakes the receiver of a mailbox within ``wakingDelay``, unless it has taken everything by then.
+    func wakeSoon(_ mailbox: any Wakeable) {
+        if unheard.contains(where: { $0 === mailbox }) { return }
+        unheard.append(mailbox)
+        // Unowned: a weak reference would make each retain of the loop take the slow path for good.
+        let timer = wakingTimer ?? makeTimer { [unowned self] in wakeUnheard() }
+        wakingTimer = timer
+        if !timer.isArmed { timer.arm(at: now + Self.wakingDelay) }
+    }
+
+    private func wakeUnheard() {
+        let mailboxes = unheard
+        unheard.removeAll(keepingCapacity: true)
+        for mailbox in mailboxes where !mailbox.isEmpty { mailbox.wake() }
+    }
+
+    private func deliverMessages() {
+        // A message may end the watch of any mailbox, its own included.
+        var index = 0
+        while index < inboxes.count {
+            let inbox = inboxes[index].inbox
+            if !inbox.mailbox.isEmpty { inbox.deliver() }
+            index += 1
+        }
     }
 
     /// What the loop has done since it was made.
@@ -205,6 +262,8 @@ package final class EventLoop {
             else { continue }
             handler.ready(Readiness(rawValue: event.readiness))
         }
+        // Behind the events, for which somebody waits.
+        deliverMessages()
         timers.fireDue(at: now, previous: previous)
         if !endOfBatch.isEmpty {
             let work = endOfBatch
@@ -223,7 +282,17 @@ package final class EventLoop {
             timeout = timeout < 0 ? limit : min(timeout, limit)
         }
         if !endOfBatch.isEmpty { timeout = 0 }
+        let mayWait = timeout != 0
+        if mayWait {
+            for (_, inbox) in inboxes {
+                inbox.mailbox.sleeps()
+                if !inbox.mailbox.isEmpty { timeout = 0 }
+            }
+        }
         let count = cl_epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
+        if mayWait {
+            for (_, inbox) in inboxes { inbox.mailbox.isAwake() }
+        }
         // Only EBADF, EFAULT and EINVAL are left as errors here: a broken loop can't go on.
         precondition(count >= 0, "epoll_pwait2 failed")
         return Int(count)

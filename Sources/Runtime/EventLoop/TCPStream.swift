@@ -165,7 +165,7 @@ package final class TCPStream: ByteStream, ReadinessHandler {
     package func abort() {
         guard phase != .ended else { return }
         handler = nil
-        let descriptor = release()
+        let descriptor = release(closing: true)
         if descriptor >= 0 { Sockets.closeWithReset(descriptor) }
     }
 
@@ -180,13 +180,24 @@ package final class TCPStream: ByteStream, ReadinessHandler {
         return release()
     }
 
+    /// Gives the connected socket back as ``detach()`` does, with its watch going on: the caller transfers the
+    /// registration to a handler of its own, which takes the socket for readable and writable.
+    package func handOver() -> (descriptor: Int32, registration: Registration)? {
+        guard let registration, phase == .open || phase == .starting, pending.isEmpty, !isFinishing,
+            failure == nil
+        else { return nil }
+        handler = nil
+        self.registration = nil
+        return (release(), registration)
+    }
+
     // MARK: Events
 
     package func ready(_ readiness: Readiness) {
         switch phase {
         case .connecting:
             guard !readiness.isDisjoint(with: [.writable, .failed]) else { return }
-            connected()
+            connected(mayHaveFailed: readiness.contains(.failed))
         case .starting:
             announce()
         case .open, .closing, .ended:
@@ -200,8 +211,8 @@ package final class TCPStream: ByteStream, ReadinessHandler {
         readAvailable()
     }
 
-    private func connected() {
-        if let error = Sockets.pendingError(descriptor, "connect to \(peerAddress)") {
+    private func connected(mayHaveFailed: Bool) {
+        if mayHaveFailed, let error = Sockets.pendingError(descriptor, "connect to \(peerAddress)") {
             return end(.connectFailed(error))
         }
         timer?.cancel()
@@ -310,17 +321,19 @@ package final class TCPStream: ByteStream, ReadinessHandler {
 
     private func close() {
         guard phase != .ended else { return }
-        let descriptor = release()
+        let descriptor = release(closing: true)
         if descriptor >= 0 { Sockets.close(descriptor) }
     }
 
     /// Ends the stream and leaves its descriptor open, in nobody's care.
-    private func release() -> Int32 {
+    ///
+    /// - Parameter closing: the descriptor is closed next.
+    private func release(closing: Bool = false) -> Int32 {
         phase = .ended
         pending.removeAll()
         timer?.cancel()
         timer = nil
-        if let registration { loop.deregister(registration) }
+        if let registration { closing ? loop.forget(registration) : loop.deregister(registration) }
         registration = nil
         return descriptor
     }

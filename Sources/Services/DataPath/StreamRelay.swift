@@ -58,13 +58,16 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
 
     private var socketReadable = false
     private var socketWritable = true
-    private var socketPeerClosed = false
+    /// Whether a FIN may stand in the kernel behind what a short read brings.
+    private var mayHideFin = false
     /// The socket's FIN has been read and passed on to the stream.
     private var socketFinished = false
     /// The stream's FIN has been received.
     private var streamFinished = false
     /// The stream's FIN has been passed on to the socket.
     private var finSent = false
+    /// Both directions of the socket are done; the stream may still wait for its last acknowledgements.
+    private var isSocketClosed = false
     /// The stream is over in both directions, in order.
     private var isStreamClosed = false
     private var hasEnded = false
@@ -91,6 +94,25 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
         staging = StagingQueue(pool: pool)
         lastActivity = loop.now
         registration = try loop.register(descriptor, self)
+    }
+
+    /// Takes over `descriptor` with its watch on the loop: what was told of it before is unknown here.
+    package init(
+        on loop: EventLoop, pool: ChunkPool, connID: ConnID, descriptor: Int32,
+        watchedAs registration: Registration, idleTimeout: Duration?, owner: any StreamRelayOwner
+    ) {
+        self.loop = loop
+        self.connID = connID
+        self.descriptor = descriptor
+        self.owner = owner
+        self.idleTimeout = idleTimeout
+        self.registration = registration
+        earlyBytes = []
+        staging = StagingQueue(pool: pool)
+        lastActivity = loop.now
+        socketReadable = true
+        mayHideFin = true
+        loop.transfer(registration, to: self)
     }
 
     /// Starts to carry bytes between the socket and `stream`.
@@ -157,8 +179,8 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
             socketWritable = true
             flushToSocket()
         }
-        if readiness.contains(.peerClosed) || readiness.contains(.failed) { socketPeerClosed = true }
-        if readiness.contains(.readable) || socketPeerClosed {
+        if readiness.contains(.peerClosed) || readiness.contains(.failed) { mayHideFin = true }
+        if readiness.contains(.readable) || mayHideFin {
             socketReadable = true
             pumpFromSocket()
         }
@@ -181,14 +203,15 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
             guard asked > 0 else { break }
             if result > 0 {
                 moved += result
-                // A short read has emptied the socket, unless a FIN stands behind it.
-                if result < asked && !socketPeerClosed { socketReadable = false }
+                // A short read has emptied the socket.
+                if result < asked && !mayHideFin { socketReadable = false }
             } else if result == 0 {
                 socketFinished = true
                 stream.finish()
                 break
             } else if -result == Int(Errno.again) {
                 socketReadable = false
+                mayHideFin = false
             } else if -result != Int(Errno.interrupted) {
                 noteActivity(fromSocket: moved, toSocket: 0)
                 return end(.socketReset, streamCode: DataPlaneError.streamReset)
@@ -222,7 +245,7 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
         }
         if streamFinished && !finSent && staging.isEmpty {
             finSent = true
-            Sockets.shutdownWrite(descriptor)
+            if socketFinished { closeSocket() } else { Sockets.shutdownWrite(descriptor) }
         }
         if finSent && isStreamClosed { conclude() }
     }
@@ -306,23 +329,37 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
             stream.reset(code: streamCode)
             stream.stopReading(code: streamCode)
         }
-        detachSocket()
-        Sockets.closeWithReset(descriptor)
+        if isSocketClosed {
+            detachSocket()
+        } else {
+            detachSocket(closing: true)
+            Sockets.closeWithReset(descriptor)
+        }
         report(end)
     }
 
     private func conclude() {
         guard !hasEnded else { return }
         hasEnded = true
+        closeSocket()
         detachSocket()
-        Sockets.close(descriptor)
         report(.finished)
     }
 
-    private func detachSocket() {
+    /// Closes a socket that has taken everything and has nothing more to give.
+    private func closeSocket() {
+        guard !isSocketClosed else { return }
+        isSocketClosed = true
+        if let registration { loop.forget(registration) }
+        registration = nil
+        Sockets.close(descriptor)
+    }
+
+    /// - Parameter closing: the socket is closed next.
+    private func detachSocket(closing: Bool = false) {
         idleTimer?.cancel()
         idleTimer = nil
-        if let registration { loop.deregister(registration) }
+        if let registration { closing ? loop.forget(registration) : loop.deregister(registration) }
         registration = nil
         staging.removeAll()
     }

@@ -51,6 +51,11 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
         events.send(event)
     }
 
+    /// Tells what nobody waits for.
+    private func tellSoon(_ event: DataEvent) {
+        events.send(event, soonFrom: loop)
+    }
+
     // MARK: Commands
 
     func handle(_ command: DataCommand) {
@@ -168,7 +173,7 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
         else { return false }
         conn.openOn = connection
         conns[header.connID] = conn
-        tell(.connOpened(header.connID, resolvedAddress: header.resolvedAddress))
+        tellSoon(.connOpened(header.connID, resolvedAddress: header.resolvedAddress))
         conn.relay.attach(stream, preface: conn.pending.successReply, received: received)
         return true
     }
@@ -200,7 +205,7 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
             case .idle: .idle
             case .closed(let reason): reason
             }
-        tell(.connEnded(progress, reason))
+        tellSoon(.connEnded(progress, reason))
     }
 
     private func tellProgress() {
@@ -213,7 +218,7 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
                 connID: relay.connID, bytesSent: counts.fromSocket, bytesReceived: counts.toSocket)
         }
         let progress = streams + associations.takeProgress()
-        if !progress.isEmpty { tell(.progress(progress)) }
+        if !progress.isEmpty { tellSoon(.progress(progress)) }
     }
 }
 

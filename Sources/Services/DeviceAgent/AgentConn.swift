@@ -53,17 +53,9 @@ final class AgentConn: StreamRelayOwner {
             agent.connFailed(
                 self, failure.error, failure.text, failure.address, failure.elapsedMilliseconds)
         case .success(let reached):
-            do {
-                relay = try StreamRelay(
-                    on: agent.loop, pool: agent.pool, connID: connID, descriptor: reached.descriptor,
-                    idleTimeout: nil, owner: self)
-            } catch {
-                Sockets.close(reached.descriptor)
-                phase = .ended
-                agent.connFailed(
-                    self, .capacity, "\(error)", reached.address, reached.connectTimeMilliseconds)
-                return
-            }
+            relay = StreamRelay(
+                on: agent.loop, pool: agent.pool, connID: connID, descriptor: reached.descriptor,
+                watchedAs: reached.registration, idleTimeout: nil, owner: self)
             target = reached
             phase = .waiting
             agent.connWaits(self)

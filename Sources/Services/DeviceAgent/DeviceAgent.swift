@@ -43,6 +43,8 @@ package final class DeviceAgent {
     /// What belongs to one session of the machine.
     final class Link {
         var control: (any ControlTransport)?
+        /// Framed messages that go out together at the end of the loop's batch.
+        var outbound: [UInt8] = []
         /// Tells events of this connection from those of earlier ones.
         var controlSerial = 0
         var controlPeer: IPAddress?
@@ -165,11 +167,11 @@ package final class DeviceAgent {
         case .received(let message):
             received(number, link, serial, message)
         case .failed(let failure, let text):
-            link.control = nil
+            lost(link)
             log.warning("no control connection", metadata: ["pop": "\(popName(number))", "cause": "\(text)"])
             perform(machine.controlFailed(number, failure, now: loop.now))
         case .closed(let code, let text):
-            link.control = nil
+            lost(link)
             log.debug("control connection closed", metadata: ["cause": "\(text)"])
             perform(machine.controlClosed(number, code: code, now: loop.now))
         }
@@ -194,6 +196,11 @@ package final class DeviceAgent {
         }
     }
 
+    private func lost(_ link: Link) {
+        link.control = nil
+        link.outbound = []
+    }
+
     /// The POP broke the protocol: the connection is closed as the protocol says, and so it is lost.
     private func violated(
         _ number: AgentSessionNumber, _ link: Link, _ text: String, closeCode: UInt16
@@ -204,11 +211,23 @@ package final class DeviceAgent {
     }
 
     private func send(_ number: AgentSessionNumber, _ message: ControlMessage) {
-        links[number]?.control?.send(ControlFraming.encode(ControlCodec.encode(message)))
+        guard let link = links[number], link.control != nil else { return }
+        let frame = ControlFraming.encode(ControlCodec.encode(message))
+        if link.outbound.count + frame.count > ControlFraming.maximumWebSocketMessageBytes { flush(link) }
+        if link.outbound.isEmpty { loop.atEndOfBatch { [self] in flush(link) } }
+        link.outbound += frame
+    }
+
+    private func flush(_ link: Link) {
+        guard !link.outbound.isEmpty else { return }
+        let message = link.outbound
+        link.outbound = []
+        link.control?.send(message)
     }
 
     private func closeControl(_ number: AgentSessionNumber, _ code: UInt16) {
         guard let link = links[number], let control = link.control else { return }
+        flush(link)
         link.control = nil
         closing.insert(link.controlSerial)
         control.close(code: code)

@@ -17,8 +17,10 @@ package struct DialContext {
 
 /// A target that was reached.
 package struct ReachedTarget: Sendable, Hashable {
-    /// Connected, non-blocking and watched by no loop; it is the receiver's.
+    /// Connected and non-blocking; it is the receiver's.
     package let descriptor: Int32
+    /// Its watch on the loop, which goes on with a handler that knows of nothing yet.
+    package let registration: Registration
     package let address: SocketAddress
     package let connectTimeMilliseconds: UInt32
 }
@@ -102,7 +104,7 @@ package final class TargetDial: ByteStreamHandler {
     // MARK: Events
 
     package func streamOpened(_ stream: any ByteStream) {
-        guard let tcp = self.stream, let address = dialled, let descriptor = tcp.detach() else {
+        guard let tcp = self.stream, let address = dialled, let socket = tcp.handOver() else {
             finish(.internal, "the connection can't be taken over")
             return
         }
@@ -111,11 +113,13 @@ package final class TargetDial: ByteStreamHandler {
         done = nil
         release()
         let reached = ReachedTarget(
-            descriptor: descriptor, address: address, connectTimeMilliseconds: elapsedMilliseconds)
+            descriptor: socket.descriptor, registration: socket.registration, address: address,
+            connectTimeMilliseconds: elapsedMilliseconds)
         if let told {
             told(.success(reached))
         } else {
-            Sockets.close(descriptor)
+            context.loop.forget(socket.registration)
+            Sockets.close(socket.descriptor)
         }
     }
 

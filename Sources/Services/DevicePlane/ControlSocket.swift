@@ -16,6 +16,8 @@ final class ControlSocket: ControlTransport, WebSocketStreamDelegate {
     /// The last ping, until its pong: one at a time is measured.
     private var ping: (payload: [UInt8], sentAt: Instant)?
     private var pings: UInt8 = 0
+    /// Frames that go out together at the end of the loop's batch, as one WebSocket message.
+    private var outbound: [UInt8] = []
 
     /// Serves a stream that has just been upgraded.
     static func start(
@@ -40,25 +42,39 @@ final class ControlSocket: ControlTransport, WebSocketStreamDelegate {
 
     // MARK: ControlTransport
 
-    var bufferedBytes: Int { socket?.bufferedBytes ?? 0 }
+    var bufferedBytes: Int { outbound.count + (socket?.bufferedBytes ?? 0) }
 
-    func send(_ message: [UInt8]) {
-        // What finds no room is lost with the connection: the plane drops a reader that is this slow.
-        socket?.send(binary: message)
+    func send(_ frames: [UInt8]) {
+        if outbound.count + frames.count > ControlFraming.maximumWebSocketMessageBytes { flush() }
+        if outbound.isEmpty { loop.atEndOfBatch { [self] in flush() } }
+        outbound += frames
     }
+
+    private func flush() {
+        guard !outbound.isEmpty else { return }
+        // What finds no room is lost with the connection: the plane drops a reader that is this slow.
+        socket?.send(binary: outbound)
+        outbound.removeAll(keepingCapacity: outbound.capacity <= Self.keptBytes)
+    }
+
+    /// Memory that an idle connection may hold: one command's.
+    private static let keptBytes = 256
 
     func measureRoundTrip() {
         guard ping == nil else { return }
+        flush()
         pings &+= 1
         ping = ([pings], loop.now)
         socket?.ping([pings])
     }
 
     func close(code: UInt16, reason: String) {
+        flush()
         socket?.close(WebSocketCloseStatus(code: code, reason: reason))
     }
 
     func abort() {
+        outbound = []
         socket?.abort()
         socket = nil
     }

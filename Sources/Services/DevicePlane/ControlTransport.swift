@@ -2,8 +2,8 @@
 package protocol ControlTransport: AnyObject {
     /// Bytes written and not yet taken by the kernel.
     var bufferedBytes: Int { get }
-    /// Sends one binary WebSocket message.
-    func send(_ message: [UInt8])
+    /// Sends control messages, framed, together with what else is sent in the same batch of the loop.
+    func send(_ frames: [UInt8])
     /// Measures the round trip; answered by ``DevicePlane/measured(roundTrip:on:)``.
     func measureRoundTrip()
     /// Sends a close frame after what was sent, and gets rid of the connection in bounded time.

@@ -134,7 +134,7 @@ package final class DevicePlane {
         case .pathChanged(let connection, let peer):
             fleet.pathChanged(connection, peer: peer)
         case .released(let pending):
-            command(.expect(pending), on: pending.connection)
+            expect(pending)
             fleet.connMoved(pending.connID, at: moment)
         case .connOpened(let conn, let resolvedAddress):
             waitingConns.removeValue(forKey: conn)?.settled(.opened)
@@ -163,6 +163,12 @@ package final class DevicePlane {
         dataLoops[connection.loop].send(command)
     }
 
+    /// The loop need not hear of the conn before its device's stream comes, for which it wakes anyway.
+    private func expect(_ pending: PendingConn) {
+        guard dataLoops.indices.contains(pending.connection.loop) else { return }
+        dataLoops[pending.connection.loop].send(.expect(pending), soonFrom: loop)
+    }
+
     // MARK: Conns
 
     /// Finds a device for a client and has the target opened.
@@ -187,7 +193,7 @@ package final class DevicePlane {
             earlyBytes: opening.earlyBytes, successReply: opening.successReply(placement),
             idleTimeout: opening.idleTimeout)
         // Before the order goes out, so that the device's stream can't come first.
-        command(.expect(pending), on: placement.connection)
+        expect(pending)
         settle()
         return .placed(placement)
     }

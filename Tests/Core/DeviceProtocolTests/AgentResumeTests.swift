@@ -112,7 +112,8 @@ private let other = ConnID(high: 2, low: 2)
         #expect(actions.dataPlans.count == 1)
         let closed = ConnClosed(connID: conn, reason: .sessionLost)
         agent.end(H.first, closed)
-        #expect(agent.take().sent == [.connClosed(closed)])
+        agent.pass(AgentLimit.connClosedDelay)
+        #expect(agent.take().sent.contains(.connClosed(closed)))
     }
 
     @Test func dataLostWhileControlIsUpRegistersAgainOnTheSameConnection() {
@@ -300,9 +301,9 @@ private let other = ConnID(high: 2, low: 2)
             ])
         let closed = ConnClosed(connID: conn, reason: .error, detail: "ICMP")
         agent.end(H.first, closed)
-        #expect(agent.take().sent == [.connClosed(closed)])
         agent.end(H.first, closed)
-        #expect(agent.take().isEmpty)
+        agent.expire()
+        #expect(agent.take().sent == [.connClosed(closed)])
     }
 
     @Test func aFlowIDThatIsNoQUICIntegerIsRefused() {
@@ -321,9 +322,53 @@ private let other = ConnID(high: 2, low: 2)
         agent.receive(H.first, .command(Command(connID: other, body: .close(.admin))))
         #expect(agent.take() == [.endConn(H.first, conn, .admin), .endConn(H.first, other, .admin)])
         agent.end(H.first, ConnClosed(connID: other, reason: .admin))
+        agent.expire()
         #expect(agent.take().sent == [.connClosed(ConnClosed(connID: other, reason: .admin))])
         agent.receive(H.first, .command(Command(connID: other, body: .close(.admin))))
         #expect(agent.take().isEmpty)
+    }
+
+    @Test func endsOfConnsWaitALittleForEachOther() {
+        var agent = wholeAgent()
+        agent.open(H.first, conn)
+        agent.open(H.first, other)
+        _ = agent.take()
+        let one = ConnClosed(connID: conn, reason: .finished)
+        let two = ConnClosed(connID: other, reason: .idle)
+        agent.end(H.first, one)
+        let deadline = agent.machine.nextDeadline
+        #expect(deadline == agent.now + AgentLimit.connClosedDelay)
+        agent.pass(AgentLimit.connClosedDelay / 2)
+        agent.end(H.first, two)
+        #expect(agent.take().isEmpty)
+        #expect(agent.machine.nextDeadline == deadline)
+        agent.expire()
+        #expect(agent.take() == [.send(H.first, .connClosed(one)), .send(H.first, .connClosed(two))])
+        #expect(agent.machine.nextDeadline > agent.now + .seconds(1))
+    }
+
+    @Test func endsOfConnsThatStillWaitGoOutBeforeGoodbye() {
+        var agent = wholeAgent()
+        agent.open(H.first, conn)
+        _ = agent.take()
+        let closed = ConnClosed(connID: conn, reason: .finished)
+        agent.end(H.first, closed)
+        agent.actions += agent.machine.stop(reason: "bye", now: agent.now)
+        #expect(agent.take().sent == [.connClosed(closed), .goodbye(reason: "bye")])
+    }
+
+    @Test func endsOfConnsThatStillWaitWhenControlIsLostGoOutAfterTheResume() {
+        var agent = wholeAgent()
+        agent.open(H.first, conn)
+        _ = agent.take()
+        let closed = ConnClosed(connID: conn, reason: .finished)
+        agent.end(H.first, closed)
+        agent.close(H.first, nil)
+        agent.expire()
+        agent.connect(H.first)
+        #expect(!agent.take().sent.contains(.connClosed(closed)))
+        agent.receive(H.first, H.accepted(resumed: true))
+        #expect(agent.take().sent == [.connClosed(closed)])
     }
 
     @Test func connClosedByThePOPEndsTheConn() {

@@ -127,6 +127,79 @@ import Testing
         }
     }
 
+    /// Each message is one that the receiver is not woken for at once: all come, in order, whether it sleeps or
+    /// not.
+    @Test func `messages that can wait arrive too`() throws {
+        let loop = try EventLoop()
+        let mailbox = try Mailbox<Int>()
+        var received: [Int] = []
+        try loop.attach(mailbox) { received.append($0) }
+        let thread = try LoopThread(name: "sender") {
+            guard let own = try? EventLoop() else { return }
+            for number in 0..<200 {
+                mailbox.send(number, soonFrom: own)
+                own.runOnce(waitingAtMost: .microseconds(number % 20 * 100))
+            }
+            own.runOnce(waitingAtMost: EventLoop.wakingDelay * 2)
+        }
+        #expect(loop.run { received.count == 200 })
+        thread.join()
+        #expect(received == Array(0..<200))
+    }
+
+    @Test func `an urgent message brings along those that wait before it`() throws {
+        let loop = try EventLoop()
+        let sender = try EventLoop()
+        let mailbox = try Mailbox<Int>()
+        var received: [Int] = []
+        try loop.attach(mailbox) { received.append($0) }
+        mailbox.send(1, soonFrom: sender)
+        mailbox.send(2)
+        loop.runOnce(waitingAtMost: .seconds(5))
+        #expect(received == [1, 2])
+    }
+
+    @Test func `nothing is delivered after the end of the watch`() throws {
+        let loop = try EventLoop()
+        let one = try Mailbox<Int>()
+        let other = try Mailbox<Int>()
+        var received: [Int] = []
+        var places: [Registration] = []
+        for (mailbox, peer) in [(one, 1), (other, 0)] {
+            places.append(
+                try loop.attach(mailbox) {
+                    received.append($0)
+                    loop.deregister(places[peer])
+                })
+        }
+        one.send(1)
+        other.send(2)
+        for _ in 0..<3 { loop.runOnce(waitingAtMost: .milliseconds(10)) }
+        #expect(received.count == 1)
+    }
+
+    @Test func `a registration goes on with another handler`() throws {
+        let loop = try EventLoop()
+        let (descriptor, peer) = try Sockets.pair()
+        defer { for descriptor in [descriptor, peer] { Sockets.close(descriptor) } }
+        let one = ReadinessRecorder()
+        let other = ReadinessRecorder()
+        let place = try loop.register(descriptor, one)
+        loop.runOnce(waitingAtMost: .milliseconds(100))
+        #expect(one.count == 1)
+        loop.transfer(place, to: other)
+        _ = ([1] as [UInt8]).withUnsafeBytes { Sockets.send(peer, $0) }
+        loop.runOnce(waitingAtMost: .milliseconds(100))
+        #expect(one.count == 1)
+        #expect(other.count == 1)
+        loop.forget(place)
+        loop.transfer(place, to: one)
+        _ = ([1] as [UInt8]).withUnsafeBytes { Sockets.send(peer, $0) }
+        loop.runOnce(waitingAtMost: .milliseconds(20))
+        #expect(one.count == 1)
+        #expect(other.count == 1)
+    }
+
     @Test func `a loop on its own thread stops by message`() throws {
         let requests = try Mailbox<Int>()
         let answers = try Mailbox<Int>()

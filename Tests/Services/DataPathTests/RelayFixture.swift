@@ -48,6 +48,23 @@ final class RelayFixture: StreamRelayOwner {
             idleTimeout: nil, owner: self)
     }
 
+    /// Gives the socket to a new relay after another handler has been told all of its readiness.
+    func takeOver() throws {
+        relay?.release()
+        let before = Ignorance()
+        let registration = try pair.loop.register(descriptor, before)
+        _ = pair.run { before.count > 0 }
+        relay = StreamRelay(
+            on: pair.loop, pool: pool, connID: ConnID(high: 1, low: 4), descriptor: descriptor,
+            watchedAs: registration, idleTimeout: nil, owner: self)
+    }
+
+    private final class Ignorance: ReadinessHandler {
+        private(set) var count = 0
+
+        func ready(_ readiness: Readiness) { count += 1 }
+    }
+
     func relayMoved(_ relay: StreamRelay) { moves += 1 }
 
     func relayEnded(_ relay: StreamRelay, _ end: RelayEnd) { ends.append(end) }

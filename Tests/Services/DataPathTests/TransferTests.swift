@@ -80,6 +80,24 @@ import Testing
         #expect(fixture.flow.received == [1, 2, 3])
     }
 
+    /// A target that greets and leaves at once has done both before the relay takes its socket over.
+    @Test(arguments: [true, false]) func whatHadComeBeforeASocketWasTakenOverIsHeardInFull(
+        isFinished: Bool
+    ) throws {
+        let fixture = try RelayFixture(isAttached: false)
+        fixture.socket.send([1, 2, 3])
+        if isFinished { fixture.socket.finish() }
+        try fixture.takeOver()
+        fixture.relay?.attach(fixture.stream)
+        #expect(fixture.run { fixture.flow.received == [1, 2, 3] && fixture.flow.isFinished == isFinished })
+        if !isFinished { fixture.socket.send([4]) }
+        fixture.socket.finish()
+        #expect(fixture.run { fixture.flow.isFinished })
+        #expect(fixture.flow.received == [1, 2, 3] + (isFinished ? [] : [4]))
+        fixture.flow.send([9])
+        #expect(fixture.run { fixture.socket.received == [9] })
+    }
+
     @Test func aSocketThatIsNotReadStallsTheSenderAndResumes() throws {
         let window = 512 << 10
         let fixture = try RelayFixture {

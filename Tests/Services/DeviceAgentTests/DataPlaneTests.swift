@@ -171,6 +171,7 @@ private final class MixedTransports: AgentTransports {
         control.receive(.command(Command(connID: AgentFixture.connID, body: .close(.admin))))
         fixture.run { pop.resetCode != nil }
         #expect(pop.resetCode == DataPlaneError.closedByAdmin)
+        fixture.run { control.sent.contains { $0.isConnClosed } }
         #expect(control.sent.contains { $0.isConnClosed })
         fixture.run { echo.wasReset }
         #expect(echo.wasReset)

@@ -11,6 +11,7 @@ import Testing
         let control = try #require(fixture.transports.controls.first)
         #expect(control.pop.description == "ws://127.0.0.1:1")
         control.open()
+        fixture.run { !control.sent.isEmpty }
         #expect(
             control.takeSent() == [
                 .registerRequest(RegisterRequest(deviceID: "d", capabilities: ["tcp", "udp", "migration"]))
@@ -118,6 +119,7 @@ import Testing
         fixture.run { fixture.transports.controls.count == 2 }
         let again = try #require(fixture.transports.controls.last)
         again.open()
+        fixture.run { !again.sent.isEmpty }
         guard case .registerRequest(let request)? = again.takeSent().first else {
             Issue.record("no RegisterRequest")
             return

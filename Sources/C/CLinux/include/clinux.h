@@ -39,7 +39,6 @@ int cl_epoll_remove(int epoll_fd, int fd);
 int cl_epoll_wait(int epoll_fd, struct cl_event *events, int capacity, int64_t timeout_nanoseconds);
 int cl_eventfd_create(void);
 void cl_eventfd_signal(int fd);
-void cl_eventfd_drain(int fd);
 
 // MARK: Addresses and sockets
 
@@ -66,9 +65,9 @@ enum { CL_MAX_PIECES = 16 };
 ssize_t cl_send_pieces(int fd, const struct cl_piece *pieces, size_t count);
 /// readv(2) into two pieces.
 ssize_t cl_read2(int fd, void *first, size_t first_count, void *second, size_t second_count);
-/// A non-blocking, close-on-exec TCP listener; v6 sockets are v6 only.
+/// A non-blocking, close-on-exec TCP listener whose connections have TCP_NODELAY; v6 sockets are v6 only.
 int cl_tcp_listen(const struct cl_address *address, int backlog, bool reuse_port);
-/// accept4 with TCP_NODELAY set; the peer's address goes to `peer`.
+/// accept4 of a non-blocking socket; the peer's address goes to `peer`.
 int cl_tcp_accept(int listener, struct cl_address *peer);
 /// A non-blocking connect: the new socket; `in_progress` tells whether to wait for writability.
 int cl_tcp_connect(const struct cl_address *address, bool *in_progress);
