@@ -131,6 +131,7 @@ extension QUICEndpoint {
         settings.max_udp_payload = UInt64(configuration.fixedPayloadBytes ?? 0)
         settings.max_datagram_frame = 65_535
         settings.fast_aead = configuration.usesFastEncryption
+        settings.chacha20_only = configuration.usesChaCha20Only
         return settings
     }
 

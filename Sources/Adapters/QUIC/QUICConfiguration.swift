@@ -33,6 +33,8 @@ package struct QUICConfiguration: Sendable {
     /// AES-128-GCM by the processor's widest instructions where the machine can (docs/adr/0023); by GnuTLS
     /// otherwise.
     package var usesFastEncryption = true
+    /// Neither offers nor accepts AES, as a peer on a processor without its instructions may.
+    package var usesChaCha20Only = false
 
     /// Which loop of how many this endpoint serves: the first byte of its connection ids, modulo `loopCount`,
     /// is `loopIndex`, so that the kernel's filter steers packets to it.

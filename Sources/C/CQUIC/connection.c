@@ -255,6 +255,7 @@ cq_connection *cq_server_new(const struct cq_callbacks *callbacks, void *context
     cq_connection *connection = connection_new(callbacks, context, protocol, true);
     if (connection == NULL) return NULL;
     connection->has_fast_aead = from->fast_aead && cq_has_fast_aead();
+    connection->is_chacha20_only = from->chacha20_only;
     ngtcp2_settings settings;
     ngtcp2_transport_params params;
     set_settings(&settings, from);
@@ -294,6 +295,7 @@ cq_connection *cq_client_new(const struct cq_callbacks *callbacks, void *context
     cq_connection *connection = connection_new(callbacks, context, protocol, false);
     if (connection == NULL) return NULL;
     connection->has_fast_aead = from->fast_aead && cq_has_fast_aead();
+    connection->is_chacha20_only = from->chacha20_only;
     connection->skips_verification = verification->skip;
     connection->has_pin = verification->pin != NULL;
     if (connection->has_pin) memcpy(connection->pin, verification->pin, sizeof connection->pin);

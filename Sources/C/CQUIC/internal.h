@@ -58,6 +58,7 @@ struct cq_connection {
     bool skips_verification;
     bool has_pin;
     bool has_fast_aead;
+    bool is_chacha20_only;
     uint8_t pin[32];
     char *host;
     char protocol[32];

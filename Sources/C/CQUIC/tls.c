@@ -6,10 +6,12 @@
 
 // AES-128-GCM comes first and the server's order counts: GnuTLS's ChaCha20-Poly1305 costs ten times as much
 // a packet. Middlebox compatibility mode is forbidden in QUIC (RFC 9001 section 8.4).
-static const char priorities[] =
-    "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305"
-    ":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:%SERVER_PRECEDENCE"
-    ":%DISABLE_TLS13_COMPAT_MODE";
+#define PRIORITIES(ciphers)                                                                       \
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:" ciphers                                          \
+    ":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:%SERVER_PRECEDENCE"              \
+    ":%DISABLE_TLS13_COMPAT_MODE"
+static const char priorities[] = PRIORITIES("+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305");
+static const char chacha20_priorities[] = PRIORITIES("+CHACHA20-POLY1305");
 
 static cq_credentials *credentials_new(char *error, size_t error_capacity) {
     cq_credentials *credentials = gnutls_calloc(1, sizeof *credentials);
@@ -126,7 +128,9 @@ static bool is_address(const char *host) {
 
 static int configure(cq_connection *connection, const cq_credentials *credentials) {
     gnutls_session_t session = connection->session;
-    int result = gnutls_priority_set(session, credentials->priorities);
+    int result = connection->is_chacha20_only
+                     ? gnutls_priority_set_direct(session, chacha20_priorities, NULL)
+                     : gnutls_priority_set(session, credentials->priorities);
     if (result == 0)
         result = gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials->certificates);
     if (result == 0)

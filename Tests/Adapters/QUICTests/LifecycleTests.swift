@@ -143,9 +143,22 @@ import Testing
     /// The faster encryption where the machine has it, and the default; each against either.
     @Test(arguments: [true, false], [true, false])
     func keysCanBeUpdatedInFlight(_ isServerFast: Bool, _ isClientFast: Bool) throws {
-        let pair = try Pair(
-            server: { $0.usesFastEncryption = isServerFast }, client: { $0.usesFastEncryption = isClientFast }
-        )
+        try updateKeys(
+            Pair(
+                server: { $0.usesFastEncryption = isServerFast },
+                client: { $0.usesFastEncryption = isClientFast }))
+    }
+
+    /// The faster encryption knows AES-128-GCM alone: another AEAD must stay what it is, with new keys too.
+    @Test(arguments: [true, false]) func keysOfAnotherCipherCanBeUpdatedBesideTheFasterEncryption(
+        isServer: Bool
+    ) throws {
+        try updateKeys(
+            Pair(
+                server: { $0.usesChaCha20Only = isServer }, client: { $0.usesChaCha20Only = !isServer }))
+    }
+
+    private func updateKeys(_ pair: Pair) throws {
         let (client, server) = try pair.connected()
         let flow = try #require(client.open())
         for round in 1...3 {

@@ -156,6 +156,7 @@ struct cq_settings {
     uint64_t max_udp_payload;   // 0 for the library's choice, with path MTU discovery
     uint64_t max_datagram_frame;
     bool fast_aead;             // if cq_has_fast_aead()
+    bool chacha20_only;         // no AES: as a peer without it
 };
 
 /// A server's connection for an accepted Initial. `scid` is ours; `original` is the client's first
