@@ -144,7 +144,7 @@ let package = Package(
             "HTTPServer", uses: ["Domain", "EventLoop", "Observability", "HTTP1", "WebSocket", "TLS"]),
 
         // MARK: Services
-        service("DataPath", uses: ["Domain", "EventLoop", "QUIC"]),
+        service("DataPath", uses: ["Domain", "EventLoop", "QUIC"], packages: [deques]),
         service(
             "DataPlane",
             uses: [
@@ -156,15 +156,14 @@ let package = Package(
             "DevicePlane",
             uses: [
                 "Domain", "EventLoop", "Observability", "DeviceProtocol", "ControlWire", "Fleet",
-                "HTTP1", "WebSocket", "HTTPServer", "DataPlane", "TLS",
+                "HTTP1", "WebSocket", "HTTPServer", "DataPath", "DataPlane", "TLS",
             ],
             packages: [logging]),
         service(
             "Ingress",
             uses: [
                 "Domain", "EventLoop", "Observability", "SOCKS5", "HTTP1", "HTTPConnect", "Fleet", "JSON",
-                "TLS",
-                "DataPlane", "DevicePlane",
+                "TLS", "DataPath", "DataPlane", "DevicePlane",
             ],
             packages: [logging]),
         service(
@@ -189,7 +188,8 @@ let package = Package(
         service(
             "Admissions",
             uses: [
-                "Domain", "EventLoop", "TLS", "Fleet", "DevicePlane", "Ingress", "Store", "AdminAPI",
+                "Domain", "EventLoop", "TLS", "Fleet", "DataPath", "DevicePlane", "Ingress", "Store",
+                "AdminAPI",
             ]),
         service(
             "ClusterMember",
@@ -290,7 +290,7 @@ let package = Package(
             "Services", "DataPlaneTests",
             uses: [
                 "Domain", "EventLoop", "Observability", "DeviceProtocol", "ControlWire", "TLS", "QUIC",
-                "DataPlane", "TestKit", "QUICKit",
+                "DataPath", "DataPlane", "TestKit", "QUICKit",
             ]),
         tests(
             "Services", "DeviceAgentTests",

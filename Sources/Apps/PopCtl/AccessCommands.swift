@@ -133,7 +133,7 @@ struct UserLimitOptions: ParsableArguments {
     @Option(
         name: .customLong("rate"),
         help: ArgumentHelp(
-            "Most bytes in a second (64KiB, 2MiB); kept, and not enforced by this version.",
+            "Most bytes in a second of all conns together, at each node (64KiB, 2MiB).",
             valueName: "bytes"))
     var rate: ByteCount?
 

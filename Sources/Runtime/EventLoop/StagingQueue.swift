@@ -67,13 +67,15 @@ package struct StagingQueue: ~Copyable {
         }
     }
 
-    /// Sends from the front until nothing is left or the socket takes no more.
+    /// Sends at most `most` bytes from the front until nothing is left of them or the socket takes no more.
     ///
-    /// - Returns: bytes sent, and the errno that ended it (0: all was sent; EAGAIN: the socket is full).
-    package mutating func send(to descriptor: Int32) -> (sent: Int, errorNumber: Int32) {
+    /// - Returns: bytes sent, and the errno that ended it (0: all were sent; EAGAIN: the socket is full).
+    package mutating func send(
+        to descriptor: Int32, atMost most: Int = .max
+    ) -> (sent: Int, errorNumber: Int32) {
         var sent = 0
-        while count > 0 {
-            let result = sendOnce(descriptor)
+        while count > 0, sent < most {
+            let result = sendOnce(descriptor, most - sent)
             if result == -Int(Errno.interrupted) { continue }
             guard result >= 0 else { return (sent, Int32(-result)) }
             sent += result
@@ -82,13 +84,17 @@ package struct StagingQueue: ~Copyable {
         return (sent, 0)
     }
 
-    private func sendOnce(_ descriptor: Int32) -> Int {
+    private func sendOnce(_ descriptor: Int32, _ most: Int) -> Int {
         withUnsafeTemporaryAllocation(of: cl_piece.self, capacity: Int(CL_MAX_PIECES)) { pieces in
-            let used = min(chunks.count, pieces.count)
-            for index in 0..<used {
-                let start = index == 0 ? head : 0
-                let end = index == chunks.count - 1 ? tail : ChunkPool.chunkBytes
-                pieces[index] = cl_piece(bytes: chunks[index] + start, count: end - start)
+            var used = 0
+            var left = most
+            while used < min(chunks.count, pieces.count), left > 0 {
+                let start = used == 0 ? head : 0
+                let end = used == chunks.count - 1 ? tail : ChunkPool.chunkBytes
+                let size = min(left, end - start)
+                pieces[used] = cl_piece(bytes: chunks[used] + start, count: size)
+                left -= size
+                used += 1
             }
             return cl_send_pieces(descriptor, pieces.baseAddress, used)
         }

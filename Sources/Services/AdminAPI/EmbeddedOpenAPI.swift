@@ -1943,7 +1943,7 @@ components:
         password: { type: string, minLength: 1, maxLength: 255, writeOnly: true, description: SOCKS5 carries at most 255 bytes of it. }
         max_conns: { type: [integer, "null"], minimum: 0, maximum: 1000000, description: Most conns at once at one node; null for no limit. }
         bytes_quota: { type: [integer, "null"], minimum: 0, maximum: 9007199254740992, description: "Most bytes in a calendar month (UTC), both ways, at all nodes; null for no limit." }
-        rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Bytes in a second, both ways; null for no limit. Kept and shown; this version does not enforce it." }
+        rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Most bytes in a second of all conns together, both ways, at each node; null for no limit. Conns that are open follow a change." }
         allowed_locations: { type: array, maxItems: 64, items: { type: string, minLength: 1, maxLength: 128, pattern: "^[^\\u0000-\\u001F\\u007F]+$" }, description: Where the user's devices may be; empty for anywhere. }
         reason: { $ref: "#/components/schemas/ReasonText" }
     UserChange:
@@ -1953,7 +1953,7 @@ components:
         password: { type: string, minLength: 1, maxLength: 255, writeOnly: true, description: SOCKS5 carries at most 255 bytes of it. }
         max_conns: { type: [integer, "null"], minimum: 0, maximum: 1000000, description: Most conns at once at one node; null for no limit. }
         bytes_quota: { type: [integer, "null"], minimum: 0, maximum: 9007199254740992, description: "Most bytes in a calendar month (UTC), both ways, at all nodes; null for no limit." }
-        rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Bytes in a second, both ways; null for no limit. Kept and shown; this version does not enforce it." }
+        rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Most bytes in a second of all conns together, both ways, at each node; null for no limit. Conns that are open follow a change." }
         allowed_locations: { type: array, maxItems: 64, items: { type: string, minLength: 1, maxLength: 128, pattern: "^[^\\u0000-\\u001F\\u007F]+$" }, description: Where the user's devices may be; empty for anywhere. }
         reason: { $ref: "#/components/schemas/ReasonText" }
     User:
@@ -1963,7 +1963,7 @@ components:
         name: { type: string }
         max_conns: { type: [integer, "null"], minimum: 0, maximum: 1000000, description: Most conns at once at one node; null for no limit. }
         bytes_quota: { type: [integer, "null"], minimum: 0, maximum: 9007199254740992, description: "Most bytes in a calendar month (UTC), both ways, at all nodes; null for no limit." }
-        rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Bytes in a second, both ways; null for no limit. Kept and shown; this version does not enforce it." }
+        rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Most bytes in a second of all conns together, both ways, at each node; null for no limit. Conns that are open follow a change." }
         allowed_locations: { type: array, maxItems: 64, items: { type: string, minLength: 1, maxLength: 128, pattern: "^[^\\u0000-\\u001F\\u007F]+$" }, description: Where the user's devices may be; empty for anywhere. }
         bytes_used: { type: integer, minimum: 0, description: "In this calendar month (UTC), both ways; a few seconds late." }
         created_at: { type: string, format: date-time }

@@ -1,4 +1,5 @@
 package import AdminAPI
+internal import DataPath
 package import DevicePlane
 package import Domain
 package import EventLoop
@@ -20,6 +21,8 @@ package final class UserAdmissions: IngressAuthenticator {
 
     private struct Account {
         var key: UserKey
+        /// One for all conns of the user here, whenever they began.
+        let rate: UserRate
         /// Of the password that was found good last; nil: none yet.
         var passwordDigest: [UInt8]?
     }
@@ -123,14 +126,22 @@ package final class UserAdmissions: IngressAuthenticator {
 
     private func learn(_ key: UserKey, _ digest: [UInt8]) {
         if accounts.count >= Self.maximumAccounts { accounts.removeAll() }
-        accounts[key.name] = Account(key: key, passwordDigest: digest)
+        accounts[key.name] = account(key, passwordDigest: digest)
         store.remember(key)
     }
 
     private func grant(_ key: UserKey, _ wish: DeviceWish) -> IngressGrant {
         var wish = wish
         wish.allowedLocations = Set(key.limits.allowedLocations)
-        return IngressGrant(user: key.name.description, wish: wish)
+        return IngressGrant(user: key.name.description, wish: wish, rate: accounts[key.name]?.rate)
+    }
+
+    /// What is known of the user from now on; conns that it has are limited by it too.
+    private func account(_ key: UserKey, passwordDigest: [UInt8]? = nil) -> Account {
+        let limit = key.limits.rateBytesPerSecond
+        let rate = accounts[key.name]?.rate ?? UserRate(bytesPerSecond: limit, at: loop.now)
+        rate.change(to: limit, at: loop.now)
+        return Account(key: key, rate: rate, passwordDigest: passwordDigest)
     }
 
     private func digest(_ name: UserName?, _ password: [UInt8]) -> [UInt8] {
@@ -203,7 +214,7 @@ package final class UserAdmissions: IngressAuthenticator {
             guard let self else { return answer(.noUser) }
             switch result {
             case .success(.userKey(let key?)):
-                if accounts[name] == nil { accounts[name] = Account(key: key) }
+                if accounts[name] == nil { accounts[name] = self.account(key) }
                 answer(
                     .explained(
                         plane.explain(grant(key, login.wish).wish, limit: limit),
@@ -256,7 +267,7 @@ package final class UserAdmissions: IngressAuthenticator {
             return store.forget(name)
         }
         let isSamePassword = account.key.passwordHash == key.passwordHash
-        accounts[name] = Account(key: key, passwordDigest: isSamePassword ? account.passwordDigest : nil)
+        accounts[name] = self.account(key, passwordDigest: isSamePassword ? account.passwordDigest : nil)
         if isSamePassword { store.remember(key) } else { store.forget(name) }
     }
 }

@@ -36,6 +36,9 @@ package protocol StreamRelayOwner: AnyObject {
 /// given to the sender only for bytes the socket has taken. A FIN follows the last byte in each direction by
 /// itself; a reset of either side, or the loss of the connection, resets the other side (contract section 3).
 ///
+/// Where the user has a rate, nothing is read from the socket, nor sent to it, without having been taken from the
+/// rate first; what waits for it is left to the kernel and to the sender's credit, and costs no work.
+///
 /// The relay is made with the socket alone and may wait for its stream; until then it only watches for a
 /// reset of the socket.
 package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
@@ -55,6 +58,11 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
     private var staging: StagingQueue
     private let idleTimeout: Duration?
     private var idleTimer: LoopTimer?
+    private let rate: RateGate?
+    /// Whether it is among those that wait at the gate.
+    var isWaitingForRate = false
+    /// Which direction is first when there is not enough for both.
+    private var isSocketFirst = false
 
     private var socketReadable = false
     private var socketWritable = true
@@ -79,17 +87,20 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
 
     /// Watches `descriptor`, which the relay owns from here on.
     ///
-    /// - Parameter earlyBytes: what was read from the socket before; first towards the stream.
+    /// - Parameters:
+    ///   - earlyBytes: what was read from the socket before; first towards the stream.
+    ///   - rate: nil for no limit.
     /// - Throws: the error of epoll_ctl; the descriptor is still the caller's then.
     package init(
         on loop: EventLoop, pool: ChunkPool, connID: ConnID, descriptor: Int32, earlyBytes: [UInt8] = [],
-        idleTimeout: Duration?, owner: any StreamRelayOwner
+        idleTimeout: Duration?, rate: RateGate? = nil, owner: any StreamRelayOwner
     ) throws(SystemError) {
         self.loop = loop
         self.connID = connID
         self.descriptor = descriptor
         self.owner = owner
         self.idleTimeout = idleTimeout
+        self.rate = rate
         self.earlyBytes = earlyBytes
         staging = StagingQueue(pool: pool)
         lastActivity = loop.now
@@ -107,6 +118,7 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
         self.owner = owner
         self.idleTimeout = idleTimeout
         self.registration = registration
+        rate = nil
         earlyBytes = []
         staging = StagingQueue(pool: pool)
         lastActivity = loop.now
@@ -195,9 +207,11 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
             var asked = 0
             var result = 0
             _ = stream.withFreeSpace { first, second in
-                asked = first.count + second.count
+                let room = first.count + second.count
+                asked = take(room)
                 guard asked > 0 else { return 0 }
-                result = Sockets.read(descriptor, first, second)
+                result = Sockets.read(descriptor, first.first(asked), second.first(asked - first.count))
+                rate?.giveBack(asked - max(0, result))
                 return max(0, result)
             }
             guard asked > 0 else { break }
@@ -223,18 +237,42 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
     /// Whether everything that was read before the relay began has been put into the ring.
     private func sendEarlyBytes(to stream: QUICStream) -> Bool {
         guard !earlyBytes.isEmpty else { return true }
-        let taken = earlyBytes.withUnsafeBytes { stream.write($0) }
+        let granted = take(earlyBytes.count)
+        guard granted > 0 else { return false }
+        let taken = earlyBytes.withUnsafeBytes {
+            stream.write(UnsafeRawBufferPointer(rebasing: $0[..<granted]))
+        }
+        rate?.giveBack(granted - taken)
         noteActivity(fromSocket: taken, toSocket: 0)
         earlyBytes.removeFirst(taken)
-        return earlyBytes.isEmpty
+        return earlyBytes.isEmpty || taken == granted && sendEarlyBytes(to: stream)
+    }
+
+    /// How many of `wanted` bytes may move now; when none may, `rateAllows` follows.
+    private func take(_ wanted: Int) -> Int {
+        rate?.take(wanted, for: self) ?? wanted
+    }
+
+    /// The user's rate has something for this relay.
+    func rateAllows() {
+        guard !hasEnded else { return }
+        isSocketFirst.toggle()
+        if isSocketFirst { pumpFromSocket() }
+        flushToSocket()
+        if !isSocketFirst { pumpFromSocket() }
     }
 
     private func flushToSocket() {
         guard !hasEnded, socketWritable else { return }
-        if !staging.isEmpty {
-            let (sent, errorNumber) = staging.send(to: descriptor)
+        while !staging.isEmpty {
+            // What is the node's own is not the user's.
+            let granted = take(staging.count - uncredited)
+            let most = uncredited + granted
+            guard most > 0 else { return }
+            let (sent, errorNumber) = staging.send(to: descriptor, atMost: most)
             let credit = max(0, sent - uncredited)
             uncredited -= sent - credit
+            rate?.giveBack(granted - credit)
             noteActivity(fromSocket: 0, toSocket: credit)
             if credit > 0 { stream?.consumed(credit) }
             if errorNumber == Errno.again {
@@ -376,4 +414,11 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
 package struct ConnProgressCounts: Sendable, Hashable {
     package let fromSocket: UInt64
     package let toSocket: UInt64
+}
+
+extension UnsafeMutableRawBufferPointer {
+    /// As many of the first `count` bytes as there are.
+    fileprivate func first(_ count: Int) -> UnsafeMutableRawBufferPointer {
+        count >= self.count ? self : UnsafeMutableRawBufferPointer(rebasing: self[..<Swift.max(0, count)])
+    }
 }

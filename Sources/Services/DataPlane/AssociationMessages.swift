@@ -1,3 +1,4 @@
+package import DataPath
 package import Domain
 
 /// A client's UDP association (RFC 1928 section 7), numbered by the control loop.
@@ -24,10 +25,12 @@ package struct PendingAssociation: Sendable {
     package let client: SocketAddress
     /// A flow without a datagram in either direction for this long ends with IDLE.
     package let idleTimeout: Duration
+    /// What its user's conns may carry together; nil for no limit.
+    package let rate: UserRate?
 
     package init(
         id: AssociationID, connection: DataConnectionID, clientDescriptor: Int32, datagramDescriptor: Int32,
-        reply: [UInt8], client: SocketAddress, idleTimeout: Duration
+        reply: [UInt8], client: SocketAddress, idleTimeout: Duration, rate: UserRate? = nil
     ) {
         self.id = id
         self.connection = connection
@@ -36,6 +39,7 @@ package struct PendingAssociation: Sendable {
         self.reply = reply
         self.client = client
         self.idleTimeout = idleTimeout
+        self.rate = rate
     }
 }
 

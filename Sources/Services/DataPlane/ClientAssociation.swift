@@ -1,3 +1,4 @@
+internal import DataPath
 internal import DeviceProtocol
 internal import Domain
 internal import EventLoop
@@ -22,6 +23,7 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
     /// Whose datagrams are taken; its port is 0 until one has come.
     private var client: SocketAddress
     private let idleTimeout: Duration
+    private let rate: UserRate?
     private var flows: [Target: DatagramFlow] = [:]
     /// A client mostly talks to one target for a while.
     private var lastFlow: DatagramFlow?
@@ -35,6 +37,7 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
         descriptor = pending.datagramDescriptor
         client = pending.client
         idleTimeout = pending.idleTimeout
+        rate = pending.rate
         watch = ConnectionWatch(pending.clientDescriptor)
     }
 
@@ -137,6 +140,7 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
     /// Sends a datagram on to the device, or keeps it until the device is ready for it.
     private func pass(_ datagram: UnsafeMutableRawBufferPointer, _ headerBytes: Int, _ flow: DatagramFlow) {
         let payload = UnsafeRawBufferPointer(rebasing: datagram[headerBytes...])
+        guard isAdmitted(payload.count) else { return drop(.rateLimit) }
         switch flow.phase {
         case .wanted, .opening:
             let waiting = flows.values.reduce(payload.count) { $0 + $1.queuedByteCount }
@@ -169,6 +173,7 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
 
     /// A datagram of the device.
     func received(_ payload: UnsafeRawBufferPointer, _ flow: DatagramFlow) {
+        guard isAdmitted(payload.count) else { return drop(.rateLimit) }
         flow.bytesReceived &+= UInt64(payload.count)
         table.figures.datagramsReceived &+= 1
         noteActivity(flow)
@@ -247,6 +252,10 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
     private func noteActivity(_ flow: DatagramFlow) {
         flow.lastActivity = table.loop.now
         table.flowMoved(flow)
+    }
+
+    private func isAdmitted(_ count: Int) -> Bool {
+        rate?.admits(count, at: table.loop.now) ?? true
     }
 
     private func drop(_ cause: DatagramDropCause, times: Int = 1) {

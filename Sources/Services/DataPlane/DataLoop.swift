@@ -16,6 +16,8 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
     private var endpoint: QUICEndpoint?
     private var connections: [UInt64: DeviceConnection] = [:]
     private var conns: [ConnID: Conn] = [:]
+    /// Of users whose conns are here, by how many there are.
+    private var gates: [UserRate: (gate: RateGate, conns: Int)] = [:]
     private var nextSerial: UInt64 = 1
     private var moved: [StreamRelay] = []
     private var progressTimer: LoopTimer?
@@ -103,9 +105,11 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
         do {
             let relay = try StreamRelay(
                 on: loop, pool: pool, connID: pending.connID, descriptor: pending.clientDescriptor,
-                earlyBytes: pending.earlyBytes, idleTimeout: pending.idleTimeout, owner: self)
+                earlyBytes: pending.earlyBytes, idleTimeout: pending.idleTimeout,
+                rate: pending.rate.map { enter($0) }, owner: self)
             conns[pending.connID] = Conn(pending: pending, relay: relay)
         } catch {
+            if let rate = pending.rate { leave(rate) }
             Sockets.closeWithReset(pending.clientDescriptor)
             tell(.connEnded(ConnProgress(connID: pending.connID, bytesSent: 0, bytesReceived: 0), .error))
         }
@@ -130,9 +134,22 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
             conns[connID]?.pending = pending
         } else {
             conns[connID] = nil
+            if let rate = pending.rate { leave(rate) }
             conn.relay.release()
             tell(.released(pending))
         }
+    }
+
+    /// Where the conns of a user wait for its rate; left again by each conn that has entered.
+    private func enter(_ rate: UserRate) -> RateGate {
+        let gate = gates[rate]?.gate ?? RateGate(on: loop, rate)
+        gates[rate, default: (gate, 0)].conns += 1
+        return gate
+    }
+
+    private func leave(_ rate: UserRate) {
+        guard let conns = gates[rate]?.conns else { return }
+        if conns > 1 { gates[rate]?.conns = conns - 1 } else { gates[rate] = nil }
     }
 
     private func stop() {
@@ -193,6 +210,7 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
 
     func relayEnded(_ relay: StreamRelay, _ end: RelayEnd) {
         let conn = conns.removeValue(forKey: relay.connID)
+        if let rate = conn?.pending.rate { leave(rate) }
         let counts = relay.takeProgress()
         let progress = ConnProgress(
             connID: relay.connID, bytesSent: counts.fromSocket, bytesReceived: counts.toSocket)
@@ -227,6 +245,6 @@ extension PendingConn {
     func moved(to connection: DataConnectionID) -> PendingConn {
         PendingConn(
             connID: connID, connection: connection, clientDescriptor: clientDescriptor,
-            earlyBytes: earlyBytes, successReply: successReply, idleTimeout: idleTimeout)
+            earlyBytes: earlyBytes, successReply: successReply, idleTimeout: idleTimeout, rate: rate)
     }
 }

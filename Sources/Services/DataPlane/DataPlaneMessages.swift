@@ -1,3 +1,4 @@
+package import DataPath
 package import Domain
 
 /// A conn that waits for its device to reach the target: the data loop owns the client's socket from here on.
@@ -12,10 +13,12 @@ package struct PendingConn: Sendable {
     package let successReply: [UInt8]
     /// A conn without a byte in either direction for this long ends with IDLE; nil for never.
     package let idleTimeout: Duration?
+    /// What its user's conns may carry together; nil for no limit.
+    package let rate: UserRate?
 
     package init(
         connID: ConnID, connection: DataConnectionID, clientDescriptor: Int32, earlyBytes: [UInt8],
-        successReply: [UInt8], idleTimeout: Duration?
+        successReply: [UInt8], idleTimeout: Duration?, rate: UserRate? = nil
     ) {
         self.connID = connID
         self.connection = connection
@@ -23,6 +26,7 @@ package struct PendingConn: Sendable {
         self.earlyBytes = earlyBytes
         self.successReply = successReply
         self.idleTimeout = idleTimeout
+        self.rate = rate
     }
 }
 

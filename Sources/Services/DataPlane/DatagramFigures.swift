@@ -22,6 +22,8 @@ package enum DatagramDropCause: String, Sendable, Hashable, CaseIterable {
     case unknownFlow = "unknown_flow"
     /// The system has not taken it on its way to the client.
     case clientSocket = "client_socket"
+    /// Over what its user may carry in a second.
+    case rateLimit = "rate_limit"
 }
 
 /// What one data loop has done for associations.

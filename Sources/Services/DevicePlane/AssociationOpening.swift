@@ -1,3 +1,4 @@
+package import DataPath
 package import DataPlane
 package import Domain
 package import Fleet
@@ -10,17 +11,20 @@ package struct AssociationOpening {
     package var client: SocketAddress
     /// Ends a flow without datagrams for this long.
     package var idleTimeout: Duration
+    /// What the user's conns may carry together; nil for no limit.
+    package var rate: UserRate?
     /// Why there is to be no flow to a target, by the node's policy or what the user may have; nil: nothing is
     /// against it. Asked for each flow.
     package var refusal: (Target) -> FlowRefusal?
 
     package init(
-        request: ConnRequest, client: SocketAddress, idleTimeout: Duration,
+        request: ConnRequest, client: SocketAddress, idleTimeout: Duration, rate: UserRate? = nil,
         refusal: @escaping (Target) -> FlowRefusal?
     ) {
         self.request = request
         self.client = client
         self.idleTimeout = idleTimeout
+        self.rate = rate
         self.refusal = refusal
     }
 }

@@ -1,3 +1,4 @@
+package import DataPath
 package import Domain
 package import Fleet
 
@@ -8,19 +9,22 @@ package struct ConnOpening {
     package var earlyBytes: [UInt8]
     /// Ends the conn when no byte has moved for this long; nil for never.
     package var idleTimeout: Duration?
+    /// What the user's conns may carry together; nil for no limit.
+    package var rate: UserRate?
     package var successReply: (Placement) -> [UInt8]
     package var failureReply: (OpenError) -> [UInt8]
     /// Called once for a conn that was placed, when its client does not wait any more.
     package var settled: (ConnOpeningOutcome) -> Void
 
     package init(
-        request: ConnRequest, earlyBytes: [UInt8], idleTimeout: Duration?,
+        request: ConnRequest, earlyBytes: [UInt8], idleTimeout: Duration?, rate: UserRate? = nil,
         successReply: @escaping (Placement) -> [UInt8], failureReply: @escaping (OpenError) -> [UInt8],
         settled: @escaping (ConnOpeningOutcome) -> Void = { _ in }
     ) {
         self.request = request
         self.earlyBytes = earlyBytes
         self.idleTimeout = idleTimeout
+        self.rate = rate
         self.successReply = successReply
         self.failureReply = failureReply
         self.settled = settled

@@ -52,7 +52,7 @@ extension DevicePlane {
                 PendingAssociation(
                     id: id, connection: placement.connection, clientDescriptor: sockets.clientDescriptor,
                     datagramDescriptor: sockets.datagramDescriptor, reply: sockets.reply,
-                    client: opening.client, idleTimeout: opening.idleTimeout)),
+                    client: opening.client, idleTimeout: opening.idleTimeout, rate: opening.rate)),
             on: placement.connection)
         return .placed(placement.deviceID)
     }

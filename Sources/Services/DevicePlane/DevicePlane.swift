@@ -191,7 +191,7 @@ package final class DevicePlane {
         let pending = PendingConn(
             connID: placement.connID, connection: placement.connection, clientDescriptor: descriptor,
             earlyBytes: opening.earlyBytes, successReply: opening.successReply(placement),
-            idleTimeout: opening.idleTimeout)
+            idleTimeout: opening.idleTimeout, rate: opening.rate)
         // Before the order goes out, so that the device's stream can't come first.
         expect(pending)
         settle()

@@ -1,3 +1,4 @@
+package import DataPath
 package import Domain
 package import Fleet
 
@@ -22,10 +23,13 @@ package struct IngressGrant: Sendable, Hashable {
     /// Nil where clients don't say who they are.
     package var user: String?
     package var wish: DeviceWish
+    /// What the user's conns may carry together in a second; nil for no limit.
+    package var rate: UserRate?
 
-    package init(user: String? = nil, wish: DeviceWish = DeviceWish()) {
+    package init(user: String? = nil, wish: DeviceWish = DeviceWish(), rate: UserRate? = nil) {
         self.user = user
         self.wish = wish
+        self.rate = rate
     }
 }
 

@@ -31,6 +31,7 @@ extension IngressClient {
                 user: grant.user, clientProtocol: .udp, clientAddress: peer, target: request.target,
                 connectTimeout: configuration.connectTimeout, wish: devices),
             client: sender(statedBy: request), idleTimeout: configuration.datagramIdleTimeout,
+            rate: grant.rate,
             refusal: { [weak ingress] target in
                 guard configuration.permits(target) else { return .denied }
                 return ingress?.authenticator.refusal(of: grant.user) == nil ? nil : .full

@@ -122,7 +122,7 @@ final class IngressClient: ByteStreamHandler {
                 user: wish.grant.user, clientProtocol: wish.clientProtocol, clientAddress: peer,
                 target: wish.target, connectTimeout: ingress.configuration.connectTimeout, wish: devices),
             earlyBytes: wish.earlyBytes, idleTimeout: ingress.configuration.idleTimeout,
-            successReply: wish.successReply,
+            rate: wish.grant.rate, successReply: wish.successReply,
             failureReply: { wish.failureReply(.device($0)) },
             settled: { [weak ingress] outcome in
                 guard let ingress else { return }

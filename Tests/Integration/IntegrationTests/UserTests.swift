@@ -136,6 +136,40 @@ import Testing
         #expect(try fixture.conns().isEmpty)
     }
 
+    /// A byte a second: a burst of 4 KiB passes and then as good as nothing, whatever way and however many conns.
+    @Test func aRateHoldsForAllConnsOfAUserAndEndsWithIt() throws {
+        let fixture = try Fixture(settings: Self.settings)
+        try fixture.startDevice("d1")
+        try make(fixture, "slow", ["rate_bytes_per_second": 1])
+        let start = Date()
+        let echo = try TestServer.echo()
+        let conns = try (0..<2).map { _ in
+            try SOCKSLogin.connect(fixture, "slow", "pw:slow", to: echo.port)
+        }
+        let bytes = (0..<20_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        for conn in conns { try conn.write(bytes) }
+        func carried() throws -> Int {
+            try fixture.conns().reduce(0) {
+                $0 + ($1["bytes_sent"] as? Int ?? 0) + ($1["bytes_received"] as? Int ?? 0)
+            }
+        }
+        try fixture.wait("a burst has passed") { try carried() >= 4_096 }
+        #expect(try carried() <= 4_096 + Int(Date().timeIntervalSince(start)) + 1)
+        // Datagrams have their part of it: of more than there is left none passes, and each is counted.
+        let datagrams = try EchoDatagrams()
+        let association = try UDPAssociation(fixture.ingressPort, login: ("slow", "pw:slow"))
+        try association.send(String(repeating: "x", count: 1_000), to: datagrams.port)
+        try fixture.wait("the datagram is dropped") {
+            let page = String(decoding: try fixture.get("/metrics").body, as: UTF8.self)
+            return page.contains(#"pop_udp_datagrams_dropped_total{cause="rate_limit"} 1"#)
+        }
+        #expect(
+            try fixture.call("PATCH", "/v1/users/slow", ["rate_bytes_per_second": NSNull()]).status == 200)
+        for conn in conns { #expect(try conn.read(exactly: bytes.count) == bytes) }
+        try association.send("y", to: datagrams.port)
+        #expect(try association.text(from: datagrams.port) == "y")
+    }
+
     @Test func changesHoldAtEveryNode() throws {
         let cluster = try Cluster(["a", "b"], settings: Self.settings)
         let one = cluster.nodes[0]

@@ -21,7 +21,7 @@ final class RelayFixture: StreamRelayOwner {
     /// - Parameter isAttached: whether the relay has its stream from the start.
     init(
         _ configure: (inout QUICConfiguration) -> Void = { _ in }, earlyBytes: [UInt8] = [],
-        idleTimeout: Duration? = nil, isAttached: Bool = true
+        idleTimeout: Duration? = nil, rate: UserRate? = nil, isAttached: Bool = true
     ) throws {
         let pair = try QUICPair(configure)
         self.pair = pair
@@ -32,7 +32,8 @@ final class RelayFixture: StreamRelayOwner {
         (socket, descriptor) = try TCPEnd.pair()
         let relay = try StreamRelay(
             on: pair.loop, pool: pool, connID: ConnID(high: 1, low: 2), descriptor: descriptor,
-            earlyBytes: earlyBytes, idleTimeout: idleTimeout, owner: self)
+            earlyBytes: earlyBytes, idleTimeout: idleTimeout,
+            rate: rate.map { RateGate(on: pair.loop, $0) }, owner: self)
         self.relay = relay
         if isAttached { relay.attach(stream) }
     }

@@ -1,3 +1,4 @@
+import DataPath
 import DataPlane
 import Domain
 import EventLoop
@@ -34,6 +35,40 @@ import Testing
         for case .connEnded(let progress, _) in plane.events {
             #expect(progress.bytesSent == UInt64(up.count + 3))
             #expect(progress.bytesReceived == 2)
+        }
+    }
+
+    /// Conns of one user on connections of several loops: what passes is a burst and a byte a second for all.
+    @Test func allConnsOfAUserShareItsRate() throws {
+        let plane = try PlaneFixture(loops: 2)
+        let start = SystemClock.now
+        let rate = UserRate(bytesPerSecond: 1, at: start)
+        var conns: [(client: TCPEnd, flow: QUICFlow)] = []
+        for token in UInt8(1)...4 {
+            let (device, _, id) = try plane.join([token])
+            let (client, connID) = try plane.expect(on: id, rate: rate)
+            let flow = try #require(device.open())
+            flow.send(Frames.header(connID))
+            try #require(plane.run { plane.polled(client).received == Frames.success })
+            conns.append((client, flow))
+        }
+        for conn in conns {
+            conn.client.send(pattern(20_000))
+            conn.flow.send(pattern(20_000))
+        }
+        func passed() -> Int {
+            conns.reduce(0) {
+                $0 + plane.polled($1.client).received.count - Frames.success.count + $1.flow.received.count
+            }
+        }
+        #expect(plane.run { passed() >= 4_096 })
+        plane.loop.run(milliseconds: 50)
+        #expect(passed() <= 4_096 + Int((SystemClock.now - start).nanoseconds / 1_000_000_000) + 1)
+        rate.change(to: nil, at: SystemClock.now)
+        #expect(plane.run { passed() == 4 * 40_000 })
+        for conn in conns {
+            #expect(conn.client.received == Frames.success + pattern(20_000))
+            #expect(conn.flow.received == pattern(20_000))
         }
     }
 

@@ -1,4 +1,5 @@
 import ControlWire
+import DataPath
 import DataPlane
 import DeviceProtocol
 import Domain
@@ -109,14 +110,14 @@ final class PlaneFixture {
     /// A client whose conn waits for a stream of `connection`.
     func expect(
         on connection: DataConnectionID, earlyBytes: [UInt8] = [], successReply: [UInt8] = Frames.success,
-        idleTimeout: Duration? = nil
+        idleTimeout: Duration? = nil, rate: UserRate? = nil
     ) throws -> (client: TCPEnd, connID: ConnID) {
         let (client, descriptor) = try TCPEnd.pair()
         lastConn += 1
         let connID = ConnID(high: 7, low: lastConn)
         let pending = PendingConn(
             connID: connID, connection: connection, clientDescriptor: descriptor, earlyBytes: earlyBytes,
-            successReply: successReply, idleTimeout: idleTimeout)
+            successReply: successReply, idleTimeout: idleTimeout, rate: rate)
         send(.expect(pending), to: connection.loop)
         return (client, connID)
     }
