@@ -25,6 +25,8 @@ extension QUICConnection {
         let isPaced =
             endpoint.configuration.isPaced && info.smoothed_rtt >= QUICLimits.pacedRoundTripNanoseconds
         var budget = isPaced ? pacedBurst(library, info) : QUICLimits.bytesPerTurn
+        packetsPerTurn =
+            isPaced ? QUICLimits.packetsPerStreamTurn : QUICLimits.packetsPerStreamTurnUnpaced
         let holdsStreams = holdsStreams(info)
         let batch = endpoint.batch
         batch.begin(local: lastLocal, peer: lastPeer)
@@ -138,7 +140,7 @@ extension QUICConnection {
             packetsOfTurn += 1
             if !stream.hasSomethingToSend {
                 dequeue(stream)
-            } else if packetsOfTurn >= QUICLimits.packetsPerStreamTurn {
+            } else if packetsOfTurn >= packetsPerTurn {
                 rotateSenders()
             }
         }

@@ -87,8 +87,12 @@ enum QUICLimits {
     static let acknowledgementDelayNanoseconds: UInt64 = 500_000
     /// Below this congestion window every packet counts, and nothing is held back to fill a batch.
     static let windowToHoldBack: UInt64 = 32_768
-    /// Packets of one stream before the next one has its turn.
+    /// Packets of one stream before the next one has its turn, where packets are paced: so that one that carries
+    /// little waits for no more than this of each other one.
     static let packetsPerStreamTurn = 16
+    /// The same on a path too short to be paced: a batch of packets that carries one stream's bytes reaches its
+    /// socket by one system call and one wake-up.
+    static let packetsPerStreamTurnUnpaced = 64
     /// Connections that answer late packets after their end; more are forgotten at once.
     static let closingConnections = 4_096
     /// Stateless resets a second, so that a flood is not answered by one (RFC 9000 section 10.3.3).

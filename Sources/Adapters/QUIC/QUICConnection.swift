@@ -77,6 +77,8 @@ package final class QUICConnection {
     // Streams with something to send, as a ring of their own; the head has its turn.
     unowned(unsafe) var firstSender: QUICStream?
     var packetsOfTurn = 0
+    /// How many of them the head may send, which the pace of the present turn decides.
+    var packetsPerTurn = QUICLimits.packetsPerStreamTurn
 
     // The rest of a closed connection.
     var closePacket: [UInt8] = []
