@@ -236,7 +236,7 @@ let package = Package(
                 "ProgramKit", "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON",
                 "DeviceProtocol", "EmbeddedPostgres", "Store", "DeviceAgent",
             ],
-            packages: [arguments, logging]),
+            packages: [arguments, logging, deques]),
         program("pop-node", "PopNode"),
         program("pop-device", "PopDevice"),
         program("popctl", "PopCtl"),
@@ -354,7 +354,7 @@ let package = Package(
                 "Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer", "ProgramKit", "PopCtl", "popctl",
             ],
             packages: [arguments]),
-        tests("Apps", "PopBenchTests", uses: ["ProgramKit", "DeviceProtocol", "PopBench"]),
+        tests("Apps", "PopBenchTests", uses: ["ProgramKit", "Domain", "DeviceProtocol", "PopBench"]),
         tests(
             "Apps", "PopConformanceTests",
             uses: [

@@ -12,7 +12,8 @@ package struct BenchCommand: ParsableCommand {
         subcommands: [
             StoreCommand.self, DevicesCommand.self, FleetCommand.self, BulkCommand.self, LatencyCommand.self,
             ChurnCommand.self,
-            DatagramCommand.self, IdleCommand.self,
+            DatagramCommand.self, IdleCommand.self, PlainCommand.self, PlainRelayCommand.self,
+            LossyCommand.self,
         ])
 
     package init() {}

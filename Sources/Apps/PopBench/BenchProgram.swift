@@ -8,18 +8,22 @@ package import ProgramKit
 package struct BenchProgram {
     private let runStore: (StoreBenchPlan) throws -> StoreBenchResult
     private let runDevices: (DeviceCrowdPlan, @escaping (String) -> Void) throws -> Void
+    private let runLink: (LinkPlan) throws -> Void
     private let output: ProgramOutput
 
     /// - Parameters:
     ///   - runStore: measures; its error ends the program with 1.
     ///   - runDevices: is many devices until a signal, and tells how many.
+    ///   - runLink: is a link between devices and a node until a signal.
     package init(
         runStore: @escaping (StoreBenchPlan) throws -> StoreBenchResult,
         runDevices: @escaping (DeviceCrowdPlan, @escaping (String) -> Void) throws -> Void,
+        runLink: @escaping (LinkPlan) throws -> Void = { try LossyLink.run($0) },
         output: ProgramOutput
     ) {
         self.runStore = runStore
         self.runDevices = runDevices
+        self.runLink = runLink
         self.output = output
     }
 
@@ -40,6 +44,8 @@ package struct BenchProgram {
                 return run(store)
             case let devices as DevicesCommand:
                 return run(devices)
+            case let lossy as LossyCommand:
+                return run(lossy)
             case let command as any MeasuringCommand:
                 return measure(command)
             case is BenchCommand:
@@ -57,6 +63,17 @@ package struct BenchProgram {
     private func run(_ command: DevicesCommand) -> Int32 {
         do {
             try runDevices(command.plan, output.complain)
+            return ProgramExit.clean
+        } catch {
+            output.complain("pop-bench: \(error)")
+            return ProgramExit.failure
+        }
+    }
+
+    private func run(_ command: LossyCommand) -> Int32 {
+        guard let plan = command.plan else { return ProgramExit.usage }
+        do {
+            try runLink(plan)
             return ProgramExit.clean
         } catch {
             output.complain("pop-bench: \(error)")

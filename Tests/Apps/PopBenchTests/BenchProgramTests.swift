@@ -1,4 +1,5 @@
 import DeviceProtocol
+import Domain
 import PopBench
 import ProgramKit
 import Testing
@@ -9,6 +10,7 @@ private final class Run {
     var errors = ""
     var plan: StoreBenchPlan?
     var crowd: DeviceCrowdPlan?
+    var link: LinkPlan?
     var exitCode: Int32 = -1
 
     init(_ arguments: [String]) {
@@ -16,7 +18,7 @@ private final class Run {
             runStore: { plan in
                 self.plan = plan
                 throw Failure()
-            }, runDevices: { plan, _ in self.crowd = plan },
+            }, runDevices: { plan, _ in self.crowd = plan }, runLink: { self.link = $0 },
             output: ProgramOutput(print: { self.output += $0 }, complain: { self.errors += $0 })
         ).run(arguments)
     }
@@ -48,6 +50,23 @@ struct BenchProgramTests {
         #expect(run.exitCode == 0)
         #expect(run.crowd?.count == 7 && run.crowd?.prefix == "x" && run.crowd?.perSecond == 9)
         #expect(run.crowd?.pops.map(\.description) == ["wss://a:1", "wss://b:2"])
+    }
+
+    @Test func `what a link is like comes from the command line`() {
+        let standard = Run(["lossy"])
+        #expect(standard.exitCode == 0)
+        #expect(standard.link?.roundTrip == .milliseconds(20) && standard.link?.lossPerMillion == 1_000)
+        #expect(standard.link?.bitsPerSecond == 500_000_000 && standard.link?.queueBytes == 1 << 20)
+        let run = Run([
+            "lossy", "--listen", "127.0.0.9:1", "--node", "127.0.0.1:2", "--delay", "50", "--loss", "2.5",
+            "--rate", "10", "--queue", "64",
+        ])
+        #expect(run.link?.address == SocketAddress("127.0.0.9:1"))
+        #expect(run.link?.node == SocketAddress("127.0.0.1:2"))
+        #expect(run.link?.roundTrip == .milliseconds(50) && run.link?.lossPerMillion == 25_000)
+        #expect(run.link?.bitsPerSecond == 10_000_000 && run.link?.queueBytes == 64 << 10)
+        #expect(Run(["lossy", "--loss", "101"]).exitCode == 64)
+        #expect(Run(["lossy", "--listen", "nowhere"]).exitCode == 64)
     }
 
     @Test func `help and version go to standard output`() {
