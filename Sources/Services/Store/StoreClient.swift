@@ -67,7 +67,12 @@ package final class StoreClient: StorePort {
     }
 
     package func record(_ event: StoreEvent) {
-        commands.send(.record(event))
+        // They come by the thousand and are written in batches anyway: none is worth waking the thread for.
+        if case .connEnded = event {
+            commands.send(.record(event), soonFrom: loop)
+        } else {
+            commands.send(.record(event))
+        }
     }
 
     package func count(_ updates: [SessionUpdate]) {
