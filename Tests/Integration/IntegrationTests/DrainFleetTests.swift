@@ -176,6 +176,44 @@ import Testing
         try waitForDevices(2, at: c)
     }
 
+    @Test func aTakerThatFallsBehindIsSentFewerUntilItKeepsUpAgain() throws {
+        let cluster = try Cluster(["a", "b"])
+        let (a, b) = (cluster.nodes[0], cluster.nodes[1])
+        let crowd = try crowd(300, at: a, a.folder)
+        try waitForDevices(300, at: a)
+        try waitForTakers(1, at: a)
+        _ = try a.call(
+            "POST", "/v1/nodes/self/drain", ["deadline_seconds": 600, "devices_per_second": 20])
+        func pace() throws -> (state: String?, perSecond: Double) {
+            let drain = try drain(a)
+            let target = (drain["targets"] as? [[String: Any]])?.first
+            return (
+                target?["state"] as? String,
+                (drain["current_devices_per_second"] as? NSNumber)?.doubleValue ?? 0
+            )
+        }
+        try a.wait("b is sent devices at the full pace") { try pace() == ("open", 20) }
+        // What b says of itself stands in its row for two seconds, and a looks as often.
+        try a.wait("b is sent fewer", seconds: 60) {
+            try stall(b, milliseconds: 800)
+            let (state, perSecond) = try pace()
+            return state == "busy" && perSecond <= 10
+        }
+        try a.wait("b is sent more again", seconds: 60) {
+            let (state, perSecond) = try pace()
+            return state == "open" && perSecond > 10
+        }
+        _ = crowd.stop()
+    }
+
+    /// A node that gets no processor for a while.
+    private func stall(_ node: Fixture, milliseconds: Int) throws {
+        node.node?.signal(SIGSTOP)
+        _ = DispatchSemaphore(value: 0).wait(timeout: .now() + .milliseconds(milliseconds))
+        node.node?.signal(SIGCONT)
+        try node.wait("it answers again") { (try? node.get("/livez").status) == 200 }
+    }
+
     @Test func aStoppedNodeMovesItsDevicesFirst() throws {
         let cluster = try Cluster(["a", "b"], settings: ["node": ["drain_on_stop_seconds": 20]])
         let (a, b) = (cluster.nodes[0], cluster.nodes[1])
