@@ -115,6 +115,9 @@ enum DrainStatements {
 
     /// Devices that are connected elsewhere, and had a session here then. Both of their times are of this node's
     /// clock: another one may have another time.
+    ///
+    /// A device's session of then is found by the device, in the order of its index, whatever the planner takes the
+    /// tables to be like: by the node, all of its sessions would be read for each device.
     static func arrivals(of node: NodeID, since: WallTime) -> PostgresStatement {
         PostgresStatement(
             """
@@ -122,14 +125,20 @@ enum DrainStatements {
                 coalesce(array_agg(s.session_id::text) FILTER (WHERE s.ended_at IS NULL), '{}') AS open_sessions
             FROM pop.devices d
             CROSS JOIN LATERAL (
-                SELECT s.session_id, s.ended_at FROM pop.device_sessions s
-                WHERE s.device_id = d.device_id AND s.node_id = $1 AND s.started_at <= $2::timestamptz
-                    AND (s.ended_at IS NULL OR s.ended_at >= $2::timestamptz)
+                SELECT s.session_id, s.ended_at FROM (
+                    SELECT s.session_id, s.node_id, s.started_at, s.ended_at FROM pop.device_sessions s
+                    WHERE s.device_id = d.device_id AND s.started_at <= $2::timestamptz
+                    ORDER BY (s.ended_at IS NULL) DESC, s.started_at DESC, s.session_id DESC
+                    LIMIT \(latestSessions)) s
+                WHERE s.node_id = $1 AND (s.ended_at IS NULL OR s.ended_at >= $2::timestamptz)
                 ORDER BY s.started_at DESC LIMIT 1) s
             WHERE d.status = 'online' AND d.node_id <> $1
             GROUP BY d.node_id
             """, [.text(node.description), .time(since)])
     }
+
+    /// Of those that began before the drain: a device had one, or as many as it was being moved between.
+    private static let latestSessions = 8
 
     static func decodeArrivals(_ row: PostgresRow) throws(PostgresError) -> DrainArrivals {
         DrainArrivals(
