@@ -29,6 +29,8 @@ package struct AgentMachine {
     private var seeds: SplitMix64
     private var lastNumber = 0
     private var resumable: Resumable?
+    /// Until then a POP may begin a session for a registration that was given up here.
+    private var answerDueUntil = Instant(nanoseconds: 0)
     private var end: AgentEnd?
     private var isStarted = false
 
@@ -189,12 +191,21 @@ package struct AgentMachine {
     /// Takes what a session wants done, and notices when it has changed its place.
     private mutating func settle(_ number: AgentSessionNumber, now: Instant) -> [AgentAction] {
         guard var actions = sessions[number]?.takeActions(), let session = sessions[number] else { return [] }
-        guard let outcome = session.outcome else {
+        guard var outcome = session.outcome else {
             if number == candidate { actions += promoteIfReady(session, now: now) }
             if number == current, session.drain != nil { actions += seek(now: now) }
             return actions
         }
         sessions[number] = nil
+        if let due = session.answerDueUntil { answerDueUntil = max(answerDueUntil, due) }
+        // It may be this device itself that is the newer one: as when a POP that it moves away from has begun
+        // anew, and gives a new session to the registration that wanted the old one back.
+        if outcome == .replaced,
+            now < answerDueUntil
+                || sessions.values.contains(where: { $0.mayHaveReplaced(session, now: now) })
+        {
+            outcome = .lost
+        }
         if number == current || number == candidate { remember(session, outcome, now: now) }
         if number == candidate {
             candidate = nil

@@ -69,6 +69,10 @@ struct AgentSession {
     /// Whether another session has taken its place: it ends once it has no conns.
     var isLeaving = false
 
+    /// Until then the POP may begin a session for a registration that it has not answered, whatever has become of
+    /// the connection that it went by.
+    var answerDueUntil: Instant?
+
     var resumeSessionID: SessionID?
     var registerDeadline: Instant?
     var nextHeartbeat = Instant.distantFuture
@@ -108,6 +112,13 @@ struct AgentSession {
         silentSince = now
         control = .connecting(until: now + AgentLimit.connectTimeout)
         actions.append(.connectControl(number, pop))
+    }
+
+    /// Whether a POP may have taken this session for the device's newest after `other`.
+    func mayHaveReplaced(_ other: AgentSession, now: Instant) -> Bool {
+        if let answerDueUntil, now < answerDueUntil { return true }
+        guard let details, let its = other.details else { return false }
+        return details.registeredAt >= its.registeredAt
     }
 
     var isRegistered: Bool { control == .up && details != nil }
@@ -190,6 +201,7 @@ struct AgentSession {
         case (.registering, .registerResponse(let response)), (.up, .registerResponse(let response)):
             guard registerDeadline != nil else { return }
             registerDeadline = nil
+            answerDueUntil = nil
             answered(response, now: now)
         case (.up, .command(let command)): ordered(command)
         case (.up, .connClosed(let closed)): closeConn(closed.connID, closed.reason)
@@ -207,6 +219,7 @@ struct AgentSession {
     mutating func register(now: Instant) {
         if control == .up { sendHeld() }
         registerDeadline = now + AgentLimit.registerTimeout
+        answerDueUntil = registerDeadline
         let resumed = details?.sessionID ?? resumeSessionID
         let request = RegisterRequest(
             deviceID: configuration.deviceID, location: configuration.location,
@@ -267,6 +280,11 @@ struct AgentSession {
             .note(
                 number,
                 .registered(sessionID: sessionID, nodeID: response.nodeID, resumed: response.resumed)))
+        if isAnother, isLeaving {
+            // The conns that it lived on for are gone with the one before it.
+            finishIfLeft()
+            return
+        }
         if response.resumed {
             // The POP has not noticed yet that data is lost; asked again, it gives a token.
             if data != .up { data = .waiting(until: isFirstAnswer ? now : now + dataBackoff.next()) }

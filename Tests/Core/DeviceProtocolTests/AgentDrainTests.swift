@@ -184,6 +184,54 @@ private let conn = ConnID(high: 1, low: 1)
         }
     }
 
+    /// The POP that it moves away from is killed and started again, and takes the registration that wanted the old
+    /// session back for one of a new session: the newest, so the new POP lets go of the one that counts.
+    @Test func aDeviceThatReplacesItselfIsNotAtItsEnd() {
+        var agent = wholeAgent()
+        agent.open(H.first, conn)
+        agent.receive(H.first, drain())
+        agent.whole(H.second, session: H.sessionB)
+        agent.close(H.first, nil)
+        agent.pass(.seconds(3))
+        agent.connect(H.first)
+        _ = agent.take()
+        agent.close(H.second, 4009)
+        #expect(!agent.take().contains(.finished(.replaced)))
+        agent.receive(H.first, H.accepted(SessionID(high: 3, low: 3)))
+        #expect(agent.take().contains(.forget(H.first)))
+        agent.pass(.seconds(3))
+        let actions = agent.take()
+        #expect(!actions.connects.isEmpty && !actions.contains(.finished(.replaced)))
+    }
+
+    /// As before, but the old session has gone by then: its registration is still on its way.
+    @Test func aRegistrationThatIsGivenUpMayReplaceTheDeviceItself() {
+        var agent = wholeAgent()
+        agent.receive(H.first, drain())
+        agent.connect(H.second)
+        agent.receive(H.second, H.accepted(H.sessionB))
+        agent.close(H.first, nil)
+        agent.pass(.seconds(3))
+        agent.connect(H.first)
+        agent.dataUp(H.second)
+        #expect(agent.take().contains(.forget(H.first)))
+        agent.close(H.second, 4009)
+        #expect(!agent.take().contains(.finished(.replaced)))
+        agent.pass(.seconds(3))
+        #expect(!agent.take().connects.isEmpty)
+    }
+
+    /// As before, but the new POP's session was the later one, and it is the old POP that lets go.
+    @Test func aMoveThatReplacesTheSessionItLeavesGoesOn() {
+        var agent = wholeAgent()
+        agent.receive(H.first, drain())
+        agent.connect(H.second)
+        agent.receive(H.second, H.accepted(H.sessionB))
+        agent.close(H.first, 4009)
+        #expect(!agent.take().contains(.finished(.replaced)))
+        #expect(agent.machine.currentSession == H.second)
+    }
+
     @Test func stopDuringTheMoveLeavesBoth() {
         var agent = wholeAgent()
         agent.receive(H.first, drain())
