@@ -108,6 +108,9 @@ package final class ClusterSessions {
             guard let self else { return }
             guard case .success(.claimed(let entries)) = result else { return failed() }
             note(entries)
+            // Those that drain live on without their devices, and have open rows.
+            let draining = entries.lazy.filter { !$0.isOwner }.map(\.sessionID)
+            claims.add(draining.filter { plane.session($0) != nil && !plane.isCurrent($0) })
             // The rows start over; what they showed is told again.
             for entry in entries where entry.isOwner {
                 claimed += 1

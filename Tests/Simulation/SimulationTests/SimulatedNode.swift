@@ -427,6 +427,8 @@ final class SimulatedNode {
         writer?.ask({ $0.claim(own, entries, at: $1) }) { [self] outcomes in
             if let outcomes {
                 note(outcomes)
+                let draining = outcomes.filter { !$0.isOwner }.map(\.session)
+                claims.add(draining.filter { fleet.session($0) != nil && !fleet.isCurrent($0) })
                 claims.succeeded()
             } else {
                 claims.failed(at: instant)
