@@ -332,7 +332,7 @@ let package = Package(
             "Services", "AdmissionsTests",
             uses: [
                 "Domain", "EventLoop", "DeviceProtocol", "Fleet", "DevicePlane", "Ingress", "Store",
-                "AdminAPI", "Admissions", "TestKit", "DevicePlaneKit",
+                "DataPath", "DataPlane", "TLS", "Admissions", "TestKit", "DevicePlaneKit",
             ]),
         tests(
             "Services", "ClusterMemberTests",

@@ -119,6 +119,13 @@ extension Outbox {
         }
     }
 
+    /// No secret of a kind is good any longer.
+    package func forget(kind: Int64) throws(OutboxError) {
+        try changing { () throws(OutboxError) in
+            try database.run("DELETE FROM secret WHERE kind = ?1", [.integer(kind)])
+        }
+    }
+
     /// More than a node holds devices by default (`device.max_devices`).
     private static let maximumSecrets: Int64 = 200_000
 }

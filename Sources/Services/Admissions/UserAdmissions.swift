@@ -19,20 +19,14 @@ internal import TLS
 package final class UserAdmissions: IngressAuthenticator {
     package let requiresPassword = true
 
-    private struct Account {
-        var key: UserKey
-        /// One for all conns of the user here, whenever they began.
-        let rate: UserRate
-        /// Of the password that was found good last; nil: none yet.
-        var passwordDigest: [UInt8]?
-    }
+    private typealias Account = UserAccounts.Account
 
     private let loop: EventLoop
     private let store: any StorePort
     private let plane: DevicePlane
     private let passwords: PasswordWorker
     private let secret = SystemRandom.bytes(32)
-    private var accounts: [UserName: Account] = [:]
+    private var accounts: UserAccounts
     private var limiter = FailureLimiter()
     /// What this life has counted of each user in `month`.
     private var carried: [UserName: UserUsage] = [:]
@@ -42,14 +36,28 @@ package final class UserAdmissions: IngressAuthenticator {
     /// Up to where changes have been gone through; nil before the first look.
     private var position: Int64?
     private var isReading = false
+    /// Users who may have changed, who are asked for until the database has answered.
+    private var unsettled: Set<UserName> = []
+    private var isSettling = false
+    private var isAskingForOthers = false
     private var timer: LoopTimer?
 
     private static let countInterval = Duration.seconds(1)
-    /// As many as a node can tell apart for a few megabytes; who was forgotten is asked for again.
-    private static let maximumAccounts = 100_000
-    private static let usersPerQuestion = 1_000
+    /// As many as a node can tell apart for some tens of megabytes; who was forgotten is asked for again.
+    package static let standardMaximum = 100_000
+    package static let standardQuestion = 1_000
+    private let usersPerQuestion: Int
 
-    package init(on loop: EventLoop, store: any StorePort, plane: DevicePlane, passwords: PasswordWorker) {
+    /// - Parameters:
+    ///   - maximumAccounts: how many users are known at once.
+    ///   - usersPerQuestion: how many the database is asked for at once.
+    package init(
+        on loop: EventLoop, store: any StorePort, plane: DevicePlane, passwords: PasswordWorker,
+        maximumAccounts: Int = UserAdmissions.standardMaximum,
+        usersPerQuestion: Int = UserAdmissions.standardQuestion
+    ) {
+        self.usersPerQuestion = usersPerQuestion
+        accounts = UserAccounts(maximum: maximumAccounts)
         self.loop = loop
         self.store = store
         self.plane = plane
@@ -74,9 +82,10 @@ package final class UserAdmissions: IngressAuthenticator {
         guard let login = ClientLogin(credential.username) else { return answer(.refused) }
         let name = UserName(login.user)
         let digest = digest(name, credential.password)
-        if let name, let account = accounts[name], let known = account.passwordDigest,
+        if let name, let account = accounts.find(name), let known = account.passwordDigest,
             equalInConstantTime(known, digest)
         {
+            accounts.use(name)
             return answer(.admitted(grant(account.key, login.wish)))
         }
         guard let name else { return check(nil, credential, origin, login.wish, digest, answer) }
@@ -125,21 +134,20 @@ package final class UserAdmissions: IngressAuthenticator {
     }
 
     private func learn(_ key: UserKey, _ digest: [UInt8]) {
-        if accounts.count >= Self.maximumAccounts { accounts.removeAll() }
-        accounts[key.name] = account(key, passwordDigest: digest)
+        accounts.set(account(key, passwordDigest: digest)) { [plane] in plane.isServing($0.description) }
         store.remember(key)
     }
 
     private func grant(_ key: UserKey, _ wish: DeviceWish) -> IngressGrant {
         var wish = wish
         wish.allowedLocations = Set(key.limits.allowedLocations)
-        return IngressGrant(user: key.name.description, wish: wish, rate: accounts[key.name]?.rate)
+        return IngressGrant(user: key.name.description, wish: wish, rate: accounts.find(key.name)?.rate)
     }
 
     /// What is known of the user from now on; conns that it has are limited by it too.
     private func account(_ key: UserKey, passwordDigest: [UInt8]? = nil) -> Account {
         let limit = key.limits.rateBytesPerSecond
-        let rate = accounts[key.name]?.rate ?? UserRate(bytesPerSecond: limit, at: loop.now)
+        let rate = accounts.find(key.name)?.rate ?? UserRate(bytesPerSecond: limit, at: loop.now)
         rate.change(to: limit, at: loop.now)
         return Account(key: key, rate: rate, passwordDigest: passwordDigest)
     }
@@ -151,10 +159,18 @@ package final class UserAdmissions: IngressAuthenticator {
 
     // MARK: Limits
 
+    /// A user who is no more, or was forgotten since it came in, gets nothing until it comes in again.
     package func refusal(of user: String?) -> IngressRefusal? {
-        guard let user, let name = UserName(user), let account = accounts[name] else { return nil }
-        let limits = account.key.limits
-        if let most = limits.maxConns, UInt64(plane.connCount(of: user)) >= most { return .tooManyConns }
+        guard let user else { return nil }
+        guard let name = UserName(user), let account = accounts.find(name) else { return .unavailable }
+        return refusal(of: account)
+    }
+
+    private func refusal(of account: Account) -> IngressRefusal? {
+        let user = account.key.name.description
+        if let most = account.key.limits.maxConns, UInt64(plane.connCount(of: user)) >= most {
+            return .tooManyConns
+        }
         return hasUsedUp(account) ? .quotaUsedUp : nil
     }
 
@@ -171,7 +187,7 @@ package final class UserAdmissions: IngressAuthenticator {
         if present != month {
             month = present
             carried = [:]
-            for name in accounts.keys { accounts[name]?.key.bytesElsewhere = 0 }
+            accounts.changeAll { $0.key.bytesElsewhere = 0 }
         }
         var limited: [UserName] = []
         for bytes in plane.takeUserBytes() {
@@ -182,22 +198,33 @@ package final class UserAdmissions: IngressAuthenticator {
             usage.bytesReceived &+= bytes.received
             carried[name] = usage
             store.record(.usersUsed(usage))
-            guard let account = accounts[name], account.key.limits.bytesQuota != nil else { continue }
+            accounts.use(name)
+            guard let account = accounts.find(name), account.key.limits.bytesQuota != nil else { continue }
             if hasUsedUp(account) { plane.closeConns(of: bytes.user, .quota) }
             limited.append(name)
         }
-        if !limited.isEmpty { askForOthers(limited) }
+        // Who carries something while the last ones are asked for is asked for with the next count.
+        guard !isAskingForOthers else { return }
+        askForOthers(limited[...])
     }
 
     /// What other nodes have counted of users that carry something here.
-    private func askForOthers(_ names: [UserName]) {
-        store.ask(.userUsage(Array(names.prefix(Self.usersPerQuestion)))) { [weak self] result in
-            guard let self, case .success(.userUsage(let usage)) = result else { return }
-            for (name, bytes) in usage {
-                accounts[name]?.key.bytesElsewhere = bytes
-                if let account = accounts[name], hasUsedUp(account) {
-                    plane.closeConns(of: name.description, .quota)
-                }
+    private func askForOthers(_ names: ArraySlice<UserName>) {
+        isAskingForOthers = !names.isEmpty
+        guard isAskingForOthers else { return }
+        let some = names.prefix(usersPerQuestion)
+        store.ask(.userUsage(Array(some))) { [weak self] result in
+            guard let self else { return }
+            if case .success(.userUsage(let usage)) = result { carriedElsewhere(usage) }
+            askForOthers(names.dropFirst(some.count))
+        }
+    }
+
+    private func carriedElsewhere(_ usage: [UserName: UInt64]) {
+        for (name, bytes) in usage {
+            accounts.change(name) { $0.key.bytesElsewhere = bytes }
+            if let account = accounts.find(name), hasUsedUp(account) {
+                plane.closeConns(of: name.description, .quota)
             }
         }
     }
@@ -214,11 +241,11 @@ package final class UserAdmissions: IngressAuthenticator {
             guard let self else { return answer(.noUser) }
             switch result {
             case .success(.userKey(let key?)):
-                if accounts[name] == nil { accounts[name] = self.account(key) }
+                let account = accounts.find(name) ?? self.account(key)
                 answer(
                     .explained(
                         plane.explain(grant(key, login.wish).wish, limit: limit),
-                        refusal: refusal(of: name.description)?.code))
+                        refusal: refusal(of: account)?.code))
             case .failure(let failure): answer(.unavailable(failure))
             default: answer(.noUser)
             }
@@ -229,45 +256,84 @@ package final class UserAdmissions: IngressAuthenticator {
 
     /// The last change of users in the database has this number.
     package func noticed(_ revision: Int64) {
+        settle()
         guard !isReading, revision != position else { return }
-        guard let position, position < revision else {
-            // At the start, or when the database has been replaced by an older copy: all are asked for again.
-            self.position = revision
-            for name in accounts.keys { changed(name) }
-            return
-        }
+        guard let position else { return findPosition(revision) }
+        guard position < revision else { return startOver(at: revision) }
         isReading = true
         store.ask(.userChanges(after: position)) { [weak self] result in
             guard let self else { return }
             isReading = false
             guard case .success(.userChanges(let notices)) = result, let last = notices.last else { return }
             for notice in notices { apply(notice.key, of: notice.name) }
-            self.position = last.revision
+            follow(to: last.revision)
         }
     }
 
-    /// This node has changed a user, or the user may have been changed.
+    /// An earlier life of this node may have left users on its disk, who may have changed while it was down.
+    private func findPosition(_ revision: Int64) {
+        isReading = true
+        store.ask(.followedUsers) { [weak self] result in
+            guard let self else { return }
+            isReading = false
+            guard case .success(.followedUsers(let followed)) = result else { return }
+            guard let followed, followed <= revision else { return startOver(at: revision) }
+            position = followed
+            noticed(revision)
+        }
+    }
+
+    /// Nothing says what has changed: no life has noted it, or the database was replaced by an older copy.
+    private func startOver(at revision: Int64) {
+        changes &+= 1
+        store.forgetUsers()
+        follow(to: revision)
+        // Whoever shows a password again is remembered again.
+        accounts.changeAll { $0.passwordDigest = nil }
+        unsettled.formUnion(accounts.names)
+        settle()
+    }
+
+    private func follow(to revision: Int64) {
+        position = revision
+        store.followed(usersTo: revision)
+    }
+
+    /// This node has changed a user.
     package func changed(_ name: UserName) {
-        store.ask(.userKey(name)) { [weak self] result in
-            guard case .success(.userKey(let key)) = result else { return }
-            self?.apply(key, of: name)
+        changes &+= 1
+        accounts.change(name) { $0.passwordDigest = nil }
+        unsettled.insert(name)
+        settle()
+    }
+
+    private func settle() {
+        guard !isSettling, !unsettled.isEmpty else { return }
+        isSettling = true
+        let names = Array(unsettled.prefix(usersPerQuestion))
+        unsettled.subtract(names)
+        store.ask(.userKeys(names)) { [weak self] result in
+            guard let self else { return }
+            isSettling = false
+            guard case .success(.userKeys(let keys)) = result else { return unsettled.formUnion(names) }
+            for name in names { apply(keys[name], of: name) }
+            settle()
         }
     }
 
     /// A user who is no more has no conns any more; one with another password keeps them.
     private func apply(_ key: UserKey?, of name: UserName) {
         changes &+= 1
+        store.userChanged(name, key)
         guard let key else {
-            accounts[name] = nil
-            store.forget(name)
+            accounts.remove(name)
             return plane.closeConns(of: name.description, .admin)
         }
-        guard let account = accounts[name] else {
-            // What an earlier life has on disk of the user may be the password from before.
-            return store.forget(name)
+        let now = loop.now
+        accounts.change(name) { account in
+            if account.key.passwordHash != key.passwordHash { account.passwordDigest = nil }
+            account.key = key
+            account.rate.change(to: key.limits.rateBytesPerSecond, at: now)
         }
-        let isSamePassword = account.key.passwordHash == key.passwordHash
-        accounts[name] = self.account(key, passwordDigest: isSamePassword ? account.passwordDigest : nil)
-        if isSamePassword { store.remember(key) } else { store.forget(name) }
     }
 }

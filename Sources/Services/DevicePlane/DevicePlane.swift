@@ -219,6 +219,11 @@ package final class DevicePlane {
     /// The conns that a user has here.
     package func connCount(of user: String) -> Int { fleet.connCount(of: user) }
 
+    /// Whether a user has conns here, or what could open some.
+    package func isServing(_ user: String) -> Bool {
+        connCount(of: user) > 0 || associations.count(of: user) > 0
+    }
+
     /// Ends all conns of a user, and what could open new ones.
     package func closeConns(of user: String, _ reason: CloseReason) {
         fleet.closeConns(of: user, reason)

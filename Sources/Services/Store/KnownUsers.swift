@@ -16,6 +16,8 @@ final class KnownUsers {
     private static let maximumKnown = 10_000
     /// In the outbox, where other secrets are told apart from these.
     private static let secretKind: Int64 = 2
+    /// Beside them: up to where changes of users have been gone through.
+    private static let revisionMark = "users"
 
     init(on loop: EventLoop, disk: DiskQueue?) {
         self.loop = loop
@@ -65,12 +67,42 @@ final class KnownUsers {
         }
     }
 
+    func changed(_ name: UserName, _ key: UserKey?) {
+        guard let key, let user = remembered(name), user.passwordHash == key.passwordHash else {
+            return forget(name)
+        }
+        if user.limits != key.limits { remember(key) }
+    }
+
     /// Strangers' names cost a look, not a write.
-    func forget(_ name: UserName) {
+    private func forget(_ name: UserName) {
         guard remembered(name) != nil else { return }
         known[name] = nil
         disk?.attempt(loop.now) { outbox throws(OutboxError) in
             try outbox.forget(kind: Self.secretKind, owner: name.description)
+        }
+    }
+
+    func forgetAll() {
+        known = [:]
+        disk?.attempt(loop.now) { outbox throws(OutboxError) in
+            try outbox.forget(kind: Self.secretKind)
+        }
+    }
+
+    // MARK: Changes
+
+    /// Up to which change, in all lives of this node, what is remembered is as good as what the database has.
+    var followedRevision: Int64? {
+        let found = disk?.attempt(loop.now, isReading: true) { outbox throws(OutboxError) in
+            try outbox.mark(Self.revisionMark)
+        }
+        return found ?? nil
+    }
+
+    func followed(to revision: Int64) {
+        disk?.attempt(loop.now) { outbox throws(OutboxError) in
+            try outbox.setMark(Self.revisionMark, revision)
         }
     }
 

@@ -83,8 +83,16 @@ package final class StoreClient: StorePort {
         commands.send(.remember(user))
     }
 
-    package func forget(_ user: UserName) {
-        commands.send(.forget(user))
+    package func userChanged(_ user: UserName, _ key: UserKey?) {
+        commands.send(.userChanged(user, key))
+    }
+
+    package func forgetUsers() {
+        commands.send(.forgetUsers)
+    }
+
+    package func followed(usersTo revision: Int64) {
+        commands.send(.followedUsers(revision))
     }
 
     package func forgetTokens(of device: DeviceID) {

@@ -71,6 +71,8 @@ package enum StoreQueryKind: String, Sendable, Hashable, CaseIterable {
     case changeUser = "change_user"
     case deleteUser = "delete_user"
     case userKey = "user_key"
+    case userKeys = "user_keys"
+    case followedUsers = "followed_users"
     case userChanges = "user_changes"
     case userUsage = "user_usage"
     case claimSticky = "claim_sticky"
@@ -116,6 +118,8 @@ extension StoreQuery {
         case .changeUser: .changeUser
         case .deleteUser: .deleteUser
         case .userKey: .userKey
+        case .userKeys: .userKeys
+        case .followedUsers: .followedUsers
         case .userChanges: .userChanges
         case .userUsage: .userUsage
         case .claimSticky: .claimSticky

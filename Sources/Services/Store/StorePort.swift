@@ -21,8 +21,15 @@ package protocol StorePort: AnyObject {
     /// The user's password was found good here: while the database is away, the user may come in.
     func remember(_ user: UserKey)
 
-    /// The user is no more, or has another password.
-    func forget(_ user: UserName)
+    /// What the database has of the user by now, nil: the user is no more. What is remembered stays good when it is
+    /// of the same password.
+    func userChanged(_ user: UserName, _ key: UserKey?)
+
+    /// Users may have changed in ways that nobody can tell: all that is remembered of them is no longer good.
+    func forgetUsers()
+
+    /// Changes of users up to this one are made true of what is remembered.
+    func followed(usersTo revision: Int64)
 
     /// Asks; `answer` is called exactly once, later, on the caller's loop, within the store's bound of time.
     func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void)

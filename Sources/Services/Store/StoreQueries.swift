@@ -44,6 +44,10 @@ package enum StoreQuery: Sendable, Hashable {
     case deleteUser(UserName)
     /// What it takes to let a user in; of users who were let in before also while the database is away.
     case userKey(UserName)
+    /// The same of some users, and by the database alone.
+    case userKeys([UserName])
+    /// Up to which change of users this node, in an earlier life too, has gone through them.
+    case followedUsers
     /// Changes of users after this one, in their order, a bounded number of them.
     case userChanges(after: Int64)
     /// What other lives of nodes have counted of these users this month.
@@ -99,6 +103,10 @@ package enum StoreAnswer: Sendable, Hashable {
     /// Nil: no such user, or, of one that is made, there is one already.
     case user(UserRow?)
     case userKey(UserKey?)
+    /// Of those that there are.
+    case userKeys([UserName: UserKey])
+    /// Nil: nobody can tell.
+    case followedUsers(Int64?)
     case userChanges([UserNotice])
     case userUsage([UserName: UInt64])
     case sticky(StickyHolding)

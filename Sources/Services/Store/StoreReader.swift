@@ -128,6 +128,7 @@ final class StoreReader {
         case .changeUser(let name, let change): [UserStatements.change(name, change)]
         case .deleteUser(let name): [UserStatements.delete(name)]
         case .userKey(let name): [UserStatements.key(of: name, life)]
+        case .userKeys(let names): [UserStatements.keys(of: names, life)]
         case .userChanges(let revision): [UserStatements.changes(after: revision, life)]
         case .userUsage(let names): [UserStatements.usage(of: names, life)]
         case .claimSticky(let claim): UserStatements.claim(claim)
@@ -137,7 +138,7 @@ final class StoreReader {
         case .tellEvents(let batch): NodeEventStatements.tell(batch)
         case .events(let positions): [NodeEventStatements.list(behind: positions)]
         case .askNode: throw .failed("another node is asked by rows of its own")
-        case .claimSessions, .regainLease, .settleTakeovers:
+        case .followedUsers, .claimSessions, .regainLease, .settleTakeovers:
             throw .failed("not a question for a connection that only reads")
         }
     }
@@ -195,6 +196,7 @@ final class StoreReader {
         case .users(let limit, _): .users(try UserStatements.page(limit: limit, last))
         case .user, .createUser, .changeUser: .user(try last.rows.first.map(UserStatements.decode))
         case .userKey: .userKey(try last.rows.first.map(UserStatements.decodeKey))
+        case .userKeys: .userKeys(try UserStatements.decodeKeys(last))
         case .userChanges: .userChanges(try last.rows.map(UserStatements.decodeNotice))
         case .userUsage: .userUsage(try UserStatements.decodeUsage(last))
         case .claimSticky: .sticky(try holding(last))
@@ -202,6 +204,7 @@ final class StoreReader {
         case .tellEvents: .changed(true)
         case .events: .events(try last.rows.map(NodeEventStatements.decode))
         case .askNode: throw PostgresError(.unexpectedAnswer, "no other node was asked")
+        case .followedUsers: throw PostgresError(.unexpectedAnswer, "the disk was not asked")
         case .deleteUser, .deleteAdminToken, .settleKey, .releaseKey, .claimSessions, .regainLease,
             .settleTakeovers:
             .changed(last.affectedRows > 0)

@@ -9,7 +9,9 @@ enum StoreCommand: Sendable {
     case count([SessionUpdate])
     case forgetTokens(DeviceID)
     case remember(UserKey)
-    case forget(UserName)
+    case userChanged(UserName, UserKey?)
+    case forgetUsers
+    case followedUsers(Int64)
     case ask(UInt64, StoreQuery)
     case answerNode(SessionID, NodeAnswer)
     /// It was too late to begin with what another node has asked.
@@ -143,8 +145,12 @@ final class StoreThread {
             tokens.forget(device)
         case .remember(let user):
             users.remember(user)
-        case .forget(let user):
-            users.forget(user)
+        case .userChanged(let user, let key):
+            users.changed(user, key)
+        case .forgetUsers:
+            users.forgetAll()
+        case .followedUsers(let revision):
+            users.followed(to: revision)
         case .ask(let id, let query):
             let asked = loop.now
             answer(query) { [weak self, replies] result in
@@ -196,6 +202,7 @@ final class StoreThread {
                 name, unavailable: cause, ask: isAvailable ? { [reader] in reader.answer(query, $0) } : nil,
                 done)
         }
+        if case .followedUsers = query { return done(.success(.followedUsers(users.followedRevision))) }
         guard isAvailable else { return done(.failure(.unavailable(cause))) }
         switch query {
         case .claimSessions(let claims):

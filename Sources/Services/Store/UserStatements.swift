@@ -109,11 +109,24 @@ enum UserStatements {
     }
 
     static func key(of name: UserName, _ life: NodeLife) -> PostgresStatement {
+        keys(of: [name], life)
+    }
+
+    static func keys(of names: [UserName], _ life: NodeLife) -> PostgresStatement {
         PostgresStatement(
             """
             SELECT \(key), u.allowed_locations, \(elsewhere("u.name", "$2", "$3"))
-            FROM pop.users u WHERE u.name = $1
-            """, [.text(name.description), life.nodeID, .uuid(life.incarnation)])
+            FROM pop.users u WHERE u.name = ANY($1::text[])
+            """, [.texts(names.map(\.description)), life.nodeID, .uuid(life.incarnation)])
+    }
+
+    static func decodeKeys(_ result: PostgresResult) throws(PostgresError) -> [UserName: UserKey] {
+        var keys: [UserName: UserKey] = [:]
+        for row in result.rows {
+            let key = try decodeKey(row)
+            keys[key.name] = key
+        }
+        return keys
     }
 
     static func decodeKey(_ row: PostgresRow) throws(PostgresError) -> UserKey {

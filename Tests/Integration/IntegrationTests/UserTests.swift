@@ -220,6 +220,37 @@ import Testing
         #expect(try ConnectLogin.status(node, "alice", "wrong", to: echo.port) == 407)
     }
 
+    @Test func aPasswordChangedWhileANodeWasDownIsNoGoodThereWithoutTheDatabase() throws {
+        let cluster = try Cluster(["a", "b"], settings: Self.settings)
+        let (one, two) = (cluster.nodes[0], cluster.nodes[1])
+        try one.startDevice("d1")
+        let echo = try TestServer.echo()
+        for name in ["alice", "bob", "carol"] {
+            try make(one, name)
+            #expect(try ConnectLogin.status(one, name, "pw:\(name)", to: echo.port) == 200)
+        }
+        #expect(one.node?.stop(SIGKILL) != nil)
+        #expect(try two.call("PATCH", "/v1/users/alice", ["password": "other"]).status == 200)
+        #expect(try two.call("DELETE", "/v1/users/bob").status == 204)
+        // Nobody comes in before the database is away again.
+        try one.startNode()
+        try one.waitUntilWhole("d1")
+        try one.wait("the node has gone through what changed while it was down") {
+            let page = try String(decoding: one.get("/metrics").body, as: UTF8.self)
+            return page.split(separator: "\n").contains {
+                $0.hasPrefix(#"pop_store_query_seconds_count{kind="user_changes"}"#) && !$0.hasSuffix(" 0")
+            }
+        }
+        cluster.database.stop()
+        try one.wait("the node knows that its database is away") {
+            try ConnectLogin.status(one, "carol", "pw:carol", to: echo.port) == 200
+                && String(decoding: one.get("/readyz?verbose").body, as: UTF8.self).contains("database")
+        }
+        for name in ["alice", "bob"] {
+            #expect(try ConnectLogin.status(one, name, "pw:\(name)", to: echo.port) == 503)
+        }
+    }
+
     @Test func aSessionKeepsItsDevice() throws {
         let cluster = try Cluster(["a", "b"], settings: Self.settings)
         let one = cluster.nodes[0]

@@ -38,7 +38,9 @@ struct DeviceAdmissionsTests {
         func startSession(_ record: SessionRecord, durable: @escaping () -> Void) { durable() }
         func count(_ updates: [SessionUpdate]) {}
         func remember(_ user: UserKey) {}
-        func forget(_ user: UserName) {}
+        func userChanged(_ user: UserName, _ key: UserKey?) {}
+        func forgetUsers() {}
+        func followed(usersTo revision: Int64) {}
         func forgetTokens(of device: DeviceID) { forgotten.append(device) }
 
         func ask(_ query: StoreQuery, answer: @escaping (Result<StoreAnswer, StoreFailure>) -> Void) {
