@@ -93,12 +93,16 @@ package struct DeviceWish: Sendable, Hashable {
     /// Of the user, not of the client: the places where its devices may be, as operators write them; empty for
     /// all.
     package var allowedLocations: Set<String> = []
+    /// Of what the client is about to do: a UDP association is for devices that carry datagrams.
+    package var needsDatagrams = false
 
     package init() {}
 
     /// The part that names devices by what they have.
     var filter: DeviceFilter {
-        DeviceFilter(location: location, tags: tags, allowedLocations: allowedLocations)
+        DeviceFilter(
+            location: location, tags: tags, allowedLocations: allowedLocations,
+            needsDatagrams: needsDatagrams)
     }
 }
 
@@ -123,16 +127,27 @@ struct DeviceFilter: Sendable, Hashable {
     let location: String?
     let tags: Set<String>
     let allowedLocations: Set<String>
+    let needsDatagrams: Bool
 
-    init(location: String? = nil, tags: Set<String> = [], allowedLocations: Set<String> = []) {
+    init(
+        location: String? = nil, tags: Set<String> = [], allowedLocations: Set<String> = [],
+        needsDatagrams: Bool = false
+    ) {
         self.location = location
         self.tags = tags
         self.allowedLocations = allowedLocations
+        self.needsDatagrams = needsDatagrams
     }
 
-    var isEmpty: Bool { location == nil && tags.isEmpty && allowedLocations.isEmpty }
+    var isEmpty: Bool {
+        location == nil && tags.isEmpty && allowedLocations.isEmpty && !needsDatagrams
+    }
 
-    /// The first thing in which a device does not fit; nil when it does.
+    func fits(_ traits: DeviceTraits) -> Bool {
+        mismatch(traits) == nil && (!needsDatagrams || traits.carriesDatagrams)
+    }
+
+    /// The first thing that a user or a user name asks for and the device is not; nil when there is none.
     func mismatch(_ traits: DeviceTraits) -> ExclusionRule? {
         if !allowedLocations.isEmpty, !allowedLocations.contains(traits.location) { return .allowedLocations }
         if let location, location != traits.foldedLocation { return .location }
@@ -147,6 +162,7 @@ struct DeviceTraits: Sendable, Hashable {
     let tags: [String]
     let foldedLocation: String
     let foldedTags: Set<String>
+    let carriesDatagrams: Bool
 
     init(_ registration: Registration) {
         device = registration.deviceID
@@ -154,11 +170,13 @@ struct DeviceTraits: Sendable, Hashable {
         tags = registration.tags
         foldedLocation = folded(registration.location)
         foldedTags = Set(registration.tags.map(folded))
+        carriesDatagrams = registration.carriesDatagrams
     }
 
     /// Whether the registration still says the same.
     func describe(_ registration: Registration) -> Bool {
         location == registration.location && tags == registration.tags
+            && carriesDatagrams == registration.carriesDatagrams
     }
 }
 

@@ -20,12 +20,13 @@ package enum FlowOpening: Sendable, Hashable {
 // UDP: an association is given to one session, so that its targets see one sender; each of its targets is a
 // flow, which is a conn of that session and never moves to another one.
 extension Fleet {
-    /// What a device says it can do when it opens flows (contract section 2, `capabilities`).
-    private static let datagramCapability = "udp"
-
     /// Chooses a device for a client's UDP association; nil when none fits.
     package mutating func associate(_ wish: DeviceWish) -> AssociationPlacement? {
-        guard nodeState == .active, !isStopping, let picked = pickForDatagrams(wish),
+        var wish = wish
+        wish.needsDatagrams = true
+        guard nodeState == .active, !isStopping,
+            let picked = wish.device == nil
+                ? selection.candidates(fitting: wish.filter).first() : named(wish),
             let session = sessions[picked], let data = session.data
         else {
             totals.connsWithoutDevice.note(selectionFailure)
@@ -36,24 +37,6 @@ extension Fleet {
         rank(picked)
         return AssociationPlacement(
             deviceID: session.deviceID, session: picked, connection: data.connection)
-    }
-
-    private mutating func pickForDatagrams(_ wish: DeviceWish) -> SessionID? {
-        if wish.device != nil { return named(wish).flatMap { carriesDatagrams($0) ? $0 : nil } }
-        guard let heap = selection.heap(fitting: wish.filter) else { return nil }
-        if let first = heap.first?.id, carriesDatagrams(first) { return first }
-        // Devices that carry no datagrams are few, or all of them.
-        var best: (id: SessionID, rank: SelectionRank)?
-        for id in heap.ids where carriesDatagrams(id) {
-            guard let rank = heap.key(of: id) else { continue }
-            if let best, best.rank <= rank { continue }
-            best = (id, rank)
-        }
-        return best?.id
-    }
-
-    private func carriesDatagrams(_ id: SessionID) -> Bool {
-        sessions[id]?.registration.capabilities.contains(Self.datagramCapability) ?? false
     }
 
     /// Asks the session's device to open a flow.

@@ -39,14 +39,14 @@ extension Fleet {
         _ wish: DeviceWish, at now: Instant, using random: inout some RandomNumberGenerator
     ) -> SessionID? {
         if wish.device != nil { return named(wish) }
-        guard let heap = selection.heap(fitting: wish.filter) else { return nil }
-        guard configuration.strategy == .latency, heap.count > 1 else { return heap.first?.id }
+        let fitting = selection.candidates(fitting: wish.filter)
+        guard configuration.strategy == .latency, fitting.count > 1 else { return fitting.first() }
         // The better of two by lot is nearly as good as the best of all, and no herd runs to the one best.
-        let first = heap.id(at: draw(heap.count, &random))
-        var place = draw(heap.count - 1, &random)
-        if heap.id(at: place) == first { place = heap.count - 1 }
-        let second = heap.id(at: place)
-        guard let one = sessions[first], let other = sessions[second] else { return heap.first?.id }
+        let first = fitting.id(at: draw(fitting.count, &random))
+        var place = draw(fitting.count - 1, &random)
+        if fitting.id(at: place) == first { place = fitting.count - 1 }
+        let second = fitting.id(at: place)
+        guard let one = sessions[first], let other = sessions[second] else { return fitting.first() }
         return other.latencyCost(at: now) < one.latencyCost(at: now) ? second : first
     }
 
@@ -57,7 +57,7 @@ extension Fleet {
     /// The best device for a wish that is none of those asked before.
     mutating func pickAnother(_ wish: DeviceWish, except asked: [SessionID]) -> SessionID? {
         guard wish.device == nil else { return nil }
-        return selection.heap(fitting: wish.filter)?.first(except: asked)
+        return selection.candidates(fitting: wish.filter).first(except: asked)
     }
 
     /// A device that a conn of this wish could be given now; nil when none fits.
@@ -71,7 +71,7 @@ extension Fleet {
     /// Whether a device is connected here and has what the wish asks for, whether or not it takes conns now.
     package func fits(_ wish: DeviceWish, _ device: DeviceID) -> Bool {
         guard let id = current[device], let traits = selection.traits(of: id) else { return false }
-        return wish.filter.mismatch(traits) == nil
+        return wish.filter.fits(traits)
     }
 
     /// The device that the client names, if it may have it and it takes conns.
@@ -80,7 +80,7 @@ extension Fleet {
             guard let session = sessions[id], session.takesConns, let traits = selection.traits(of: id) else {
                 return false
             }
-            return wish.filter.mismatch(traits) == nil
+            return wish.filter.fits(traits)
         }
     }
 

@@ -9,7 +9,12 @@ struct Registration: Sendable, Hashable {
     let capacity: UInt32
     let agentVersion: String
     let capabilities: [String]
+    /// Whether it opens flows.
+    let carriesDatagrams: Bool
     let resumes: SessionID?
+
+    /// Contract section 2, `capabilities`.
+    private static let datagramCapability = "udp"
 
     /// - Throws: what is wrong, for people.
     init(_ request: RegisterRequest) throws(InvalidRegistration) {
@@ -48,6 +53,7 @@ struct Registration: Sendable, Hashable {
             request.capabilities.lazy
                 .filter { $0.utf8.count <= FleetLimits.capabilityBytes && isPrintable($0) }
                 .prefix(FleetLimits.capabilities))
+        carriesDatagrams = capabilities.contains(Self.datagramCapability)
     }
 }
 

@@ -3,15 +3,39 @@ internal import Domain
 // The sessions of a node by what clients choose devices by.
 //
 //   all            every session that takes conns, best first
-//   view(filter)   the same for the sessions that fit one filter, made when it is first asked for
-//   byLocation,
-//   byTag          every session, to make views without a look at all of them
+//   view(filter)   the same for the sessions that fit one filter
+//   byTrait        every session, by each thing that a filter can ask for
 //
-// A pick is the first of one heap, whatever the filter and however many devices there are: O(1). A change of a
-// session's rank, which each conn brings twice, costs O(log n) in `all` and in each view that holds the session.
-// A view is O(m log m) to make, m being the sessions of the filter's rarest trait. Views that were asked for
-// longest ago go first; there are at most `maximumViews`.
+// With no filter, or one that has a view, a pick is the first of a heap: O(1), however many devices there are. A
+// change of a session's rank, which each conn brings twice, costs O(log n) in `all` and in each view that holds the
+// session.
+//
+// Any other filter is answered by a look at the sessions that have the rarest of what it asks for, O(m), and
+// leaves nothing behind but a count. It gets a view when m is big and it has been asked for again: a view costs
+// what all conns of its sessions cost from then on, so one client that asks for something else each time gets none,
+// and takes none from others. There are at most `maximumViews`; one gives way to a filter only that has been asked
+// for more often.
 struct SelectionIndex {
+    struct Limits {
+        /// Fewer sessions than this are looked at in less time than their view would take to be kept.
+        var smallestView = 64
+        /// Users have a handful of filters each; a device that fits all of these costs about 50 µs a conn.
+        var maximumViews = 256
+        /// A filter without a view is remembered among so many.
+        var rememberedFilters = 1_024
+        /// After so many picks what was asked for before counts half.
+        var picksUntilHalved = 16_384
+    }
+
+    private enum Trait: Hashable {
+        /// As clients write it.
+        case location(String)
+        /// As operators write it.
+        case exactLocation(String)
+        case tag(String)
+        case datagrams
+    }
+
     private struct Entry {
         let traits: DeviceTraits
         /// The views that it fits, by their numbers.
@@ -24,22 +48,27 @@ struct SelectionIndex {
         let filter: DeviceFilter
         var heap = IndexedHeap<SessionID, SelectionRank>()
         var members: Set<SessionID> = []
-        var lastUse: UInt64 = 0
+        var useCount: Int
     }
 
     private(set) var all = IndexedHeap<SessionID, SelectionRank>()
     private var entries: [SessionID: Entry] = [:]
-    private var byLocation: [String: Set<SessionID>] = [:]
-    private var byTag: [String: Set<SessionID>] = [:]
+    private var byTrait: [Trait: Set<SessionID>] = [:]
     /// Sessions of devices whose ids have a "-", by the id with "_" in its place.
     private var byFoldedID: [String: Set<SessionID>] = [:]
     private var views: [Int: View] = [:]
     private var viewNumbers: [DeviceFilter: Int] = [:]
-    private var uses: UInt64 = 0
+    private var askedFor: [DeviceFilter: Int] = [:]
+    private var picksSinceHalved = 0
     private var lastNumber = 0
+    private let limits: Limits
 
-    /// Users have a handful of filters each; a device that fits all of these costs about 50 µs a conn.
-    private static let maximumViews = 256
+    init(limits: Limits = Limits()) {
+        self.limits = limits
+    }
+
+    var viewCount: Int { views.count }
+    func hasView(_ filter: DeviceFilter) -> Bool { viewNumbers[filter] != nil }
 
     // MARK: Keeping up
 
@@ -67,47 +96,52 @@ struct SelectionIndex {
             views[number]?.heap.remove(id)
             views[number]?.members.remove(id)
         }
-        let traits = entry.traits
-        Self.remove(id, from: &byLocation, traits.foldedLocation)
-        for tag in traits.foldedTags { Self.remove(id, from: &byTag, tag) }
-        if traits.device.description.utf8.contains(UInt8(ascii: "-")) {
-            Self.remove(id, from: &byFoldedID, folded(traits.device.description))
+        for trait in Self.traits(entry.traits) {
+            byTrait[trait]?.remove(id)
+            if byTrait[trait]?.isEmpty == true { byTrait[trait] = nil }
         }
+        guard let folded = Self.foldedID(entry.traits) else { return }
+        byFoldedID[folded]?.remove(id)
+        if byFoldedID[folded]?.isEmpty == true { byFoldedID[folded] = nil }
     }
 
     private mutating func insert(_ id: SessionID, _ traits: DeviceTraits) {
         var entry = Entry(traits: traits)
-        for (number, view) in views where view.filter.mismatch(traits) == nil {
+        for (number, view) in views where view.filter.fits(traits) {
             entry.views.append(number)
             views[number]?.members.insert(id)
         }
         entries[id] = entry
-        byLocation[traits.foldedLocation, default: []].insert(id)
-        for tag in traits.foldedTags { byTag[tag, default: []].insert(id) }
-        if traits.device.description.utf8.contains(UInt8(ascii: "-")) {
-            byFoldedID[folded(traits.device.description), default: []].insert(id)
-        }
+        for trait in Self.traits(traits) { byTrait[trait, default: []].insert(id) }
+        if let folded = Self.foldedID(traits) { byFoldedID[folded, default: []].insert(id) }
     }
 
-    private static func remove(
-        _ id: SessionID, from sets: inout [String: Set<SessionID>], _ key: String
-    ) {
-        sets[key]?.remove(id)
-        if sets[key]?.isEmpty == true { sets[key] = nil }
+    private static func traits(_ traits: DeviceTraits) -> [Trait] {
+        [.location(traits.foldedLocation), .exactLocation(traits.location)]
+            + traits.foldedTags.map { .tag($0) } + (traits.carriesDatagrams ? [.datagrams] : [])
+    }
+
+    private static func foldedID(_ traits: DeviceTraits) -> String? {
+        let id = traits.device.description
+        return id.utf8.contains(UInt8(ascii: "-")) ? folded(id) : nil
     }
 
     // MARK: Asking
 
-    /// Sessions that take conns and fit `filter`, best first; nil when none ever did.
-    mutating func heap(fitting filter: DeviceFilter) -> IndexedHeap<SessionID, SelectionRank>? {
-        if filter.isEmpty { return all }
-        uses += 1
+    /// Sessions that take conns and fit `filter`.
+    mutating func candidates(fitting filter: DeviceFilter) -> SelectionCandidates {
+        if filter.isEmpty { return SelectionCandidates(all) }
+        age()
         if let number = viewNumbers[filter] {
-            views[number]?.lastUse = uses
-            return views[number]?.heap
+            views[number]?.useCount += 1
+            return SelectionCandidates(views[number]?.heap ?? IndexedHeap())
         }
-        guard let smallest = smallestSet(filter), !smallest.isEmpty else { return nil }
-        return makeView(filter, of: smallest)
+        guard let demand = Demand(filter, byTrait) else { return SelectionCandidates([]) }
+        if demand.rarestCount >= limits.smallestView, deservesView(filter) {
+            return SelectionCandidates(makeView(filter, demand))
+        }
+        return SelectionCandidates(
+            demand.sessions.compactMap { id in all.key(of: id).map { (id: id, key: $0) } })
     }
 
     /// Sessions of devices that are not called `id` but are what a client means by it.
@@ -117,35 +151,120 @@ struct SelectionIndex {
 
     func traits(of id: SessionID) -> DeviceTraits? { entries[id]?.traits }
 
-    /// The sessions that have the rarest of what the filter asks for; every session that fits is one of them.
-    private func smallestSet(_ filter: DeviceFilter) -> Set<SessionID>? {
-        var sets = filter.tags.map { byTag[$0] ?? [] }
-        if let location = filter.location { sets.append(byLocation[location] ?? []) }
-        if let smallest = sets.min(by: { $0.count < $1.count }) { return smallest }
-        return filter.allowedLocations.reduce(into: []) { $0.formUnion(byLocation[folded($1)] ?? []) }
+    /// What a filter asks for, as the sessions that have it: those that fit are in each of `every`, and in one of
+    /// `places` if there are any.
+    private struct Demand {
+        /// The rarest first.
+        private var every: [Set<SessionID>] = []
+        private var places: [Set<SessionID>] = []
+
+        /// Nil when something is asked for that no session has.
+        init?(_ filter: DeviceFilter, _ byTrait: [Trait: Set<SessionID>]) {
+            var traits: [Trait] = filter.tags.map { .tag($0) }
+            if let location = filter.location { traits.append(.location(location)) }
+            if filter.needsDatagrams { traits.append(.datagrams) }
+            for trait in traits {
+                guard let sessions = byTrait[trait] else { return nil }
+                every.append(sessions)
+            }
+            every.sort { $0.count < $1.count }
+            guard !filter.allowedLocations.isEmpty else { return }
+            places = filter.allowedLocations.compactMap { byTrait[.exactLocation($0)] }
+            if places.isEmpty { return nil }
+        }
+
+        private var placeCount: Int { places.reduce(0) { $0 + $1.count } }
+
+        /// How many sessions are looked at for those that fit.
+        var rarestCount: Int {
+            guard let rarest = every.first else { return placeCount }
+            return places.isEmpty ? rarest.count : min(rarest.count, placeCount)
+        }
+
+        var sessions: [SessionID] {
+            guard let rarest = every.first, places.isEmpty || rarest.count <= placeCount else {
+                return places.flatMap { place in
+                    place.filter { id in every.allSatisfy { $0.contains(id) } }
+                }
+            }
+            return rarest.filter { id in
+                every.dropFirst().allSatisfy { $0.contains(id) }
+                    && (places.isEmpty || places.contains { $0.contains(id) })
+            }
+        }
+    }
+
+    // MARK: Views
+
+    private mutating func age() {
+        picksSinceHalved += 1
+        guard picksSinceHalved >= limits.picksUntilHalved else { return }
+        picksSinceHalved = 0
+        askedFor = [:]
+        for number in views.keys { views[number]?.useCount /= 2 }
+    }
+
+    /// Whether the filter has been asked for again, and more often than one that has a view if there is no room.
+    private mutating func deservesView(_ filter: DeviceFilter) -> Bool {
+        let count = (askedFor[filter] ?? 0) + 1
+        if askedFor.count >= limits.rememberedFilters { askedFor = [:] }
+        askedFor[filter] = count
+        guard count > 1 else { return false }
+        guard views.count >= limits.maximumViews else { return true }
+        guard let least = views.min(by: { $0.value.useCount < $1.value.useCount }),
+            least.value.useCount < count
+        else { return false }
+        drop(least.key, least.value)
+        return true
     }
 
     private mutating func makeView(
-        _ filter: DeviceFilter, of sessions: Set<SessionID>
+        _ filter: DeviceFilter, _ demand: Demand
     ) -> IndexedHeap<SessionID, SelectionRank> {
-        if views.count >= Self.maximumViews { dropOldestView() }
         lastNumber += 1
-        var view = View(filter: filter, lastUse: uses)
-        for id in sessions {
-            guard let entry = entries[id], filter.mismatch(entry.traits) == nil else { continue }
+        var view = View(filter: filter, useCount: askedFor.removeValue(forKey: filter) ?? 0)
+        for id in demand.sessions {
             view.members.insert(id)
             entries[id]?.views.append(lastNumber)
-            if let rank = entry.rank { view.heap.set(id, rank) }
+            if let rank = all.key(of: id) { view.heap.set(id, rank) }
         }
         views[lastNumber] = view
         viewNumbers[filter] = lastNumber
         return view.heap
     }
 
-    private mutating func dropOldestView() {
-        guard let oldest = views.min(by: { $0.value.lastUse < $1.value.lastUse }) else { return }
-        views[oldest.key] = nil
-        viewNumbers[oldest.value.filter] = nil
-        for id in oldest.value.members { entries[id]?.views.removeAll { $0 == oldest.key } }
+    private mutating func drop(_ number: Int, _ view: View) {
+        views[number] = nil
+        viewNumbers[view.filter] = nil
+        for id in view.members { entries[id]?.views.removeAll { $0 == number } }
+    }
+}
+
+/// The sessions among which one is picked: a heap where it is kept, a list where they were looked up.
+struct SelectionCandidates {
+    typealias Item = (id: SessionID, key: SelectionRank)
+
+    private let heap: IndexedHeap<SessionID, SelectionRank>?
+    private let list: [Item]
+
+    init(_ heap: IndexedHeap<SessionID, SelectionRank>) {
+        self.heap = heap
+        list = []
+    }
+
+    init(_ list: [Item]) {
+        heap = nil
+        self.list = list
+    }
+
+    var count: Int { heap?.count ?? list.count }
+
+    /// For draws by lot.
+    func id(at place: Int) -> SessionID { heap?.id(at: place) ?? list[place].id }
+
+    /// The best that is none of `excluded`, which are few.
+    func first(except excluded: [SessionID] = []) -> SessionID? {
+        if let heap { return heap.first(except: excluded) }
+        return list.lazy.filter { !excluded.contains($0.id) }.min { $0.key < $1.key }?.id
     }
 }

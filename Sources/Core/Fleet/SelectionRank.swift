@@ -6,6 +6,11 @@ struct SelectionRank: Comparable, Hashable {
     let primary: UInt64
     let lastPick: UInt64
 
+    init(primary: UInt64, lastPick: UInt64) {
+        self.primary = primary
+        self.lastPick = lastPick
+    }
+
     init(_ session: DeviceSession, strategy: SelectionStrategy) {
         lastPick = session.lastPick
         let conns = UInt64(session.conns.count)

@@ -45,7 +45,7 @@ package final class StickySessions: SessionKeeper {
         }
         let key = Key(user: grant.user ?? "", session: sticky.session)
         let now = SystemClock.wall
-        if let holding = known[key], holding.expiresAt > now, plane.fits(grant.wish, holding.device) {
+        if let holding = known[key], holding.expiresAt > now, isStillRight(holding.device, grant.wish) {
             return answer(.success(pinned(grant.wish, holding.device)))
         }
         guard let device = plane.candidate(for: grant.wish) else { return answer(.failure(.noDevice)) }
@@ -66,7 +66,7 @@ package final class StickySessions: SessionKeeper {
                 store.record(.stickyGiven(claim))
                 return answer(.success(pinned(wish, claim.device)))
             }
-            if plane.fits(wish, holding.device) {
+            if isStillRight(holding.device, wish) {
                 remember(key, Holding(device: holding.device, expiresAt: holding.expiresAt))
                 return answer(.success(pinned(wish, holding.device)))
             }
@@ -77,6 +77,13 @@ package final class StickySessions: SessionKeeper {
             claim.replacing = holding.device
             ask(claim, wish, key, claims: claims + 1, answer)
         }
+    }
+
+    /// A session that has a device without datagrams keeps it: its associations get none.
+    private func isStillRight(_ device: DeviceID, _ wish: DeviceWish) -> Bool {
+        var wish = wish
+        wish.needsDatagrams = false
+        return plane.fits(wish, device)
     }
 
     private func pinned(_ wish: DeviceWish, _ device: DeviceID) -> DeviceWish {

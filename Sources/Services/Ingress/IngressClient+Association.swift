@@ -12,7 +12,9 @@ extension IngressClient {
     func associate(
         _ request: SOCKS5Request, for grant: IngressGrant, refused: @escaping (IngressRefusal) -> Void
     ) {
-        place(grant, as: .udp, refused: refused) { [weak self] devices in
+        var grant = grant
+        grant.wish.needsDatagrams = true
+        place(grant, as: .udp, refused: refused) { [weak self, grant] devices in
             self?.associate(request, for: grant, devices, refused)
         }
     }

@@ -55,8 +55,12 @@ package final class StandInDevice: ControlTransport {
     }
 
     /// Registers and opens the data plane on `dataLoop`.
-    package func join(_ name: String, capacity: UInt32 = 0, dataLoop: StandInDataLoop) -> DataConnectionID? {
-        send(.registerRequest(RegisterRequest(deviceID: name, capacity: capacity)))
+    package func join(
+        _ name: String, capacity: UInt32 = 0, capabilities: [String] = [], dataLoop: StandInDataLoop
+    ) -> DataConnectionID? {
+        send(
+            .registerRequest(
+                RegisterRequest(deviceID: name, capacity: capacity, capabilities: capabilities)))
         guard let response, response.status == .ok else { return nil }
         return dataLoop.hello(sessionID: response.sessionID, dataToken: response.dataToken)
     }
