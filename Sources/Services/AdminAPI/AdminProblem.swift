@@ -173,6 +173,16 @@ extension AdminProblem {
         return problem
     }
 
+    /// The same of a question to all nodes, of which only these were not asked.
+    func notAsked(_ nodes: [NodeID], done: [JSONMember]) -> AdminProblem {
+        let names = nodes.map(\.description)
+        var problem = AdminProblem(
+            status, code, "\(names.joined(separator: ", ")) could not be asked: nothing was done there.")
+        problem.fields = fields
+        problem.members = done + [JSONMember("nodes", .array(names.map { .string($0) }))]
+        return problem
+    }
+
     static func tooManyFailures(_ wait: Duration) -> AdminProblem {
         let seconds = max(1, (wait.milliseconds + 999) / 1_000)
         return AdminProblem(

@@ -77,16 +77,12 @@ extension AdminAPI {
             guard !others.isEmpty else { return call.answer { page.write(to: &$0) } }
             let questions = others.map { self.question(call, to: $0, target: Self.target(call, of: $0)) }
             self.askAll(questions, call) { outcomes throws(AdminProblem) in
-                var missing: [NodeID] = []
+                var missing = MissingParts()
                 for (node, outcome) in outcomes {
-                    if case .failure(let failure) = outcome { throw AdminProblem(failure) }
-                    guard let answer = Self.answer(outcome, elseMissing: node, &missing) else { continue }
-                    guard page.add(answer) else {
-                        missing.append(node)
-                        continue
-                    }
+                    guard let answer = missing.part(of: node, outcome), !page.add(answer) else { continue }
+                    missing.note(node)
                 }
-                guard missing.isEmpty else { throw .nodeTimeout(missing) }
+                try missing.check()
                 page.cut(to: limit)
                 call.answer { page.write(to: &$0) }
             }
@@ -107,14 +103,12 @@ extension AdminAPI {
                 self.question(call, to: $0, body: Self.body(pairs, of: $0, reason: call.reason))
             }
             self.askAll(questions, call) { outcomes throws(AdminProblem) in
-                var missing: [NodeID] = []
+                var missing = MissingParts()
                 for (node, outcome) in outcomes {
-                    guard let answer = Self.answer(outcome, elseMissing: node, &missing) else { continue }
+                    guard let answer = missing.part(of: node, outcome) else { continue }
                     closed += Int(clamping: answer["closed"]?.integer ?? 0)
                 }
-                guard missing.isEmpty else {
-                    throw .nodeTimeout(missing, done: [JSONMember("closed", .integer(Int64(closed)))])
-                }
+                try missing.check(done: [JSONMember("closed", .integer(Int64(closed)))])
                 call.answer { writer in
                     writer.beginObject()
                     writer.field("closed", closed)
@@ -131,23 +125,6 @@ extension AdminAPI {
         if filter.node == backend.nodeID || call.isOfOtherNode { return try use([]) }
         if let node = filter.node { return try use([node]) }
         withOtherLiveNodes(call, use)
-    }
-
-    /// What a node has answered to its part of a question to all; nil when it holds nothing, being gone, or is
-    /// missing.
-    private static func answer(
-        _ outcome: NodeResult, elseMissing node: NodeID, _ missing: inout [NodeID]
-    ) -> JSONValue? {
-        switch outcome {
-        case .success(.unknownNode), .success(.down):
-            return nil
-        case .success(.answered(let answer)) where answer.status == 200:
-            if let value = try? JSONValue(parsing: Array(answer.body.utf8)) { return value }
-        default:
-            break
-        }
-        missing.append(node)
-        return nil
     }
 
     /// The list's target for one node alone.

@@ -929,8 +929,8 @@ paths:
       tags: [conns]
       summary: Live conns, oldest first.
       description: |
-        Of all nodes that are live; a live node that does not answer is told by 504, as a list without it would be
-        none. With `node_id` only that node is asked.
+        Of all nodes that are live; a live node that does not answer is told by 504, one that could not be asked by
+        503, as a list without it would be none. With `node_id` only that node is asked.
       security:
         - bearer: [read]
       parameters:
@@ -1793,7 +1793,8 @@ components:
       description: |
         The database can not be reached (`database_unavailable`), or the node that holds what was asked for did not
         take the call in time or is down (`node_unreachable`), or too many calls wait for nodes
-        (`too_many_node_requests`). Nothing was done, and nothing will be.
+        (`too_many_node_requests`). Nothing was done, and nothing will be. Of a call to all nodes, `nodes` names those
+        that could not be asked, and `closed` counts the conns that were closed at the others.
       headers:
         X-Request-Id: { $ref: "#/components/headers/RequestID" }
         Retry-After: { $ref: "#/components/headers/RetryAfter" }

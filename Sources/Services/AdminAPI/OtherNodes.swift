@@ -159,6 +159,49 @@ private final class Gathering {
     }
 }
 
+/// The nodes whose parts of an answer of all are not there, and why.
+struct MissingParts {
+    private var nodes: [NodeID] = []
+    /// Why a node was not asked.
+    private var cause: AdminProblem?
+    /// Whether a node may have done what was asked.
+    private var isUncertain = false
+
+    /// What a node has answered to its part of a question to all; nil when it holds nothing, being gone, or is
+    /// missing.
+    mutating func part(of node: NodeID, _ outcome: NodeResult) -> JSONValue? {
+        switch outcome {
+        case .success(.unknownNode), .success(.down):
+            return nil
+        case .success(.answered(let answer)) where answer.status == 200:
+            if let value = try? JSONValue(parsing: Array(answer.body.utf8)) { return value }
+            note(node)
+        case .success(.answered), .success(.unanswered):
+            note(node)
+        case .success(.withdrawn):
+            note(node, notAsked: .nodeUnreachable)
+        case .success(.tooMany):
+            note(node, notAsked: .tooManyNodeRequests)
+        case .failure(let failure):
+            note(node, notAsked: AdminProblem(failure))
+        }
+        return nil
+    }
+
+    /// - Parameter cause: why the node surely has done nothing; nil: it may have.
+    mutating func note(_ node: NodeID, notAsked cause: AdminProblem? = nil) {
+        nodes.append(node)
+        if let cause { self.cause = cause } else { isUncertain = true }
+    }
+
+    /// - Parameter done: members that tell what the others have done.
+    func check(done: [JSONMember] = []) throws(AdminProblem) {
+        guard !nodes.isEmpty else { return }
+        guard !isUncertain, let cause else { throw .nodeTimeout(nodes, done: done) }
+        throw cause.notAsked(nodes, done: done)
+    }
+}
+
 extension AdminAnswer {
     /// The answer of another node, or why there is none.
     init(_ outcome: NodeResult, of node: NodeID) throws(AdminProblem) {

@@ -251,18 +251,40 @@ import Testing
         #expect(questions.count == count)
     }
 
-    @Test func aListWithoutALiveNodeIsNone() throws {
+    @Test(arguments: [
+        (NodeOutcome.unanswered, 504, "node_timeout"), (.withdrawn, 503, "node_unreachable"),
+        (.tooMany, 503, "too_many_node_requests"),
+    ])
+    func aListWithoutALiveNodeIsNone(outcome: NodeOutcome, status: UInt16, code: String) throws {
         cluster("pop-2", "pop-3") { question in
             question.node == someNode("pop-2")
                 ? .answered(
                     NodeAnswer(
                         status: 200, media: "application/json", body: #"{"items":[],"next_cursor":null}"#))
-                : .withdrawn
+                : outcome
         }
         let answer = try bench.get("/v1/conns")
-        #expect(answer.status == 504)
-        #expect(answer.code == "node_timeout")
+        #expect(answer.status == status)
+        #expect(answer.code == code)
         #expect(answer.json["nodes"] == ["pop-3"])
+        #expect(answer.fields.contains("retry-after") == (status == 503))
+    }
+
+    @Test func oneNodeThatMayHaveDoneItMakesTheWholeUncertain() throws {
+        cluster("pop-2", "pop-3") { $0.node == someNode("pop-2") ? .unanswered : .tooMany }
+        let answer = try bench.send(.post, "/v1/conns/close", body: #"{"user":"alice"}"#)
+        #expect(answer.status == 504)
+        #expect(answer.json["nodes"] == ["pop-2", "pop-3"])
+    }
+
+    @Test func whatWasClosedIsToldWhenANodeWasNotAsked() throws {
+        cluster("pop-2") { _ in .tooMany }
+        bench.backend.conns = [liveConn(1, user: "alice")]
+        let answer = try bench.send(.post, "/v1/conns/close", body: #"{"user":"alice"}"#)
+        #expect(answer.status == 503)
+        #expect(answer.code == "too_many_node_requests")
+        #expect(answer.json["closed"] == 1)
+        #expect(answer.json["nodes"] == ["pop-2"])
     }
 
     @Test func whatOtherNodesHaveClosedIsTold() throws {
