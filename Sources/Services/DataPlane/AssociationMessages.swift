@@ -21,6 +21,8 @@ package struct PendingAssociation: Sendable {
     package let datagramDescriptor: Int32
     /// Written to the client at once.
     package let reply: [UInt8]
+    /// Written instead, before the end, when the device's connection has gone meanwhile.
+    package let failureReply: [UInt8]
     /// Whose datagrams are taken; a port of 0 stands for the one that the first datagram comes from.
     package let client: SocketAddress
     /// A flow without a datagram in either direction for this long ends with IDLE.
@@ -30,13 +32,15 @@ package struct PendingAssociation: Sendable {
 
     package init(
         id: AssociationID, connection: DataConnectionID, clientDescriptor: Int32, datagramDescriptor: Int32,
-        reply: [UInt8], client: SocketAddress, idleTimeout: Duration, rate: UserRate? = nil
+        reply: [UInt8], failureReply: [UInt8], client: SocketAddress, idleTimeout: Duration,
+        rate: UserRate? = nil
     ) {
         self.id = id
         self.connection = connection
         self.clientDescriptor = clientDescriptor
         self.datagramDescriptor = datagramDescriptor
         self.reply = reply
+        self.failureReply = failureReply
         self.client = client
         self.idleTimeout = idleTimeout
         self.rate = rate

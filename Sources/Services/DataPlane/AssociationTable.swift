@@ -21,11 +21,7 @@ final class AssociationTable {
     }
 
     func add(_ pending: PendingAssociation, on connection: DeviceConnection?) {
-        let sockets = [pending.clientDescriptor, pending.datagramDescriptor]
-        guard let connection else {
-            for descriptor in sockets { Sockets.closeWithReset(descriptor) }
-            return owner.tell(.associationEnded(pending.id))
-        }
+        guard let connection else { return refuse(pending) }
         do {
             let association = ClientAssociation(pending, connection, self)
             try association.start(reply: pending.reply)
@@ -34,9 +30,16 @@ final class AssociationTable {
             figures.associations += 1
             figures.associationsOpened &+= 1
         } catch {
-            for descriptor in sockets { Sockets.closeWithReset(descriptor) }
-            owner.tell(.associationEnded(pending.id))
+            refuse(pending)
         }
+    }
+
+    /// The reply is a few bytes on a connection that has carried none: the kernel's buffer takes it.
+    private func refuse(_ pending: PendingAssociation) {
+        _ = pending.failureReply.withUnsafeBytes { Sockets.send(pending.clientDescriptor, $0) }
+        Sockets.close(pending.clientDescriptor)
+        Sockets.close(pending.datagramDescriptor)
+        owner.tell(.associationEnded(pending.id))
     }
 
     func placed(_ id: AssociationID, _ target: Target, _ connID: ConnID, _ flowID: UInt64) {

@@ -34,11 +34,16 @@ package struct AssociationSockets {
     package let clientDescriptor: Int32
     package let datagramDescriptor: Int32
     package let reply: [UInt8]
+    /// For the case that the device is lost on the way.
+    package let failureReply: [UInt8]
 
-    package init(clientDescriptor: Int32, datagramDescriptor: Int32, reply: [UInt8]) {
+    package init(
+        clientDescriptor: Int32, datagramDescriptor: Int32, reply: [UInt8], failureReply: [UInt8]
+    ) {
         self.clientDescriptor = clientDescriptor
         self.datagramDescriptor = datagramDescriptor
         self.reply = reply
+        self.failureReply = failureReply
     }
 }
 

@@ -52,7 +52,8 @@ extension DevicePlane {
                 PendingAssociation(
                     id: id, connection: placement.connection, clientDescriptor: sockets.clientDescriptor,
                     datagramDescriptor: sockets.datagramDescriptor, reply: sockets.reply,
-                    client: opening.client, idleTimeout: opening.idleTimeout, rate: opening.rate)),
+                    failureReply: sockets.failureReply, client: opening.client,
+                    idleTimeout: opening.idleTimeout, rate: opening.rate)),
             on: placement.connection)
         return .placed(placement.deviceID)
     }

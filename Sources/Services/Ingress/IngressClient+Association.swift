@@ -49,7 +49,8 @@ extension IngressClient {
                 }
                 return AssociationSockets(
                     clientDescriptor: client, datagramDescriptor: datagrams,
-                    reply: SOCKS5Reply(.succeeded, bound: bound).encoded)
+                    reply: SOCKS5Reply(.succeeded, bound: bound).encoded,
+                    failureReply: SOCKS5Reply(IngressRefusal.noDevice.socksCode).encoded)
             } catch {
                 ingress.logger.warning("no socket for an association", metadata: ["error": "\(error)"])
                 hasNoSocket = true
