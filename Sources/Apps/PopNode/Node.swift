@@ -167,6 +167,7 @@ final class Node {
         page.eventLoop("control", loop.statistics)
         plane.writeMetrics(on: &page)
         ingress.writeMetrics(on: &page)
+        passwords.writeMetrics(on: &page)
         sessions.writeMetrics(on: &page)
         listeners.writeMetrics(on: &page)
     }

@@ -1,5 +1,6 @@
 internal import Domain
 package import EventLoop
+package import Observability
 internal import Synchronization
 internal import TLS
 
@@ -10,15 +11,21 @@ package final class PasswordWorker {
     private let jobs: Mailbox<Job>
     private let thread: LoopThread
     private let isEnding = Ending()
-    private var waiting: [UInt64: (Outcome) -> Void] = [:]
+    private var waiting: [UInt64: Waiting] = [:]
     private var lastNumber: UInt64 = 0
     private var isStopped = false
-    /// Hashes made since the start.
-    package private(set) var doneCount: UInt64 = 0
-    package var waitingCount: Int { waiting.count }
+    private var refusedCount: UInt64 = 0
+    /// From the question to the answer, the wait for others included.
+    private var checkTimes = Distribution(.waits)
+    private var makeTimes = Distribution(.waits)
 
     /// As many as are done in about five seconds: who comes behind them would not wait that long.
     private static let maximumWaiting = 64
+
+    private struct Waiting {
+        let since: Instant
+        let answer: (Outcome) -> Void
+    }
 
     private enum Work: Sendable {
         case check([UInt8], PasswordHash)
@@ -88,15 +95,33 @@ package final class PasswordWorker {
         "$scrypt$ln=14,r=8,p=5$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
     private func submit(_ work: Work, _ answer: @escaping (Outcome?) -> Void) {
-        guard !isStopped, waiting.count < Self.maximumWaiting else { return answer(nil) }
+        guard !isStopped, waiting.count < Self.maximumWaiting else {
+            refusedCount += 1
+            return answer(nil)
+        }
         lastNumber += 1
-        waiting[lastNumber] = answer
+        waiting[lastNumber] = Waiting(since: loop.now, answer: answer)
         jobs.send(.work(lastNumber, work))
     }
 
     private func received(_ reply: Reply) {
-        doneCount += 1
-        waiting.removeValue(forKey: reply.number)?(reply.outcome)
+        guard let question = waiting.removeValue(forKey: reply.number) else { return }
+        let wait = loop.now - question.since
+        switch reply.outcome {
+        case .checked: checkTimes.note(wait)
+        case .made: makeTimes.note(wait)
+        }
+        question.answer(reply.outcome)
+    }
+
+    package func writeMetrics(on page: inout MetricPage) {
+        page.gauge("pop_password_hashes_waiting", "Passwords that wait for their hash", waiting.count)
+        page.counter(
+            "pop_password_hashes_refused_total", "Passwords not hashed because too many were waiting",
+            refusedCount)
+        page.histograms(
+            "pop_password_hash_seconds", "Time until a password was hashed, the wait for others included",
+            by: "purpose", [("check", checkTimes), ("make", makeTimes)])
     }
 
     private static func run(_ jobs: Mailbox<Job>, _ replies: Mailbox<Reply>, _ ending: Ending) {
