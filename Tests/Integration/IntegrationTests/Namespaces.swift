@@ -54,6 +54,11 @@ final class TwoLinks: Sendable {
             "metric", "\(number * 10)")
     }
 
+    /// Has the device's system refuse to reach a network's hosts.
+    func closeOff(_ network: String) throws {
+        try ip("-n", deviceNamespace, "route", "add", "unreachable", network)
+    }
+
     /// Takes a link down at the device, with its address and routes.
     func cut(_ number: Int) throws {
         try ip("-n", deviceNamespace, "link", "set", "d\(number)", "down")
