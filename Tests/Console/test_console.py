@@ -475,6 +475,57 @@ class ConsoleTest(unittest.TestCase):
         self.stand.request("DELETE", f"/v1/tokens/{token_id}")
         page.see("does not accept this token any more", ".box")
 
+    def test_28_users_are_made_changed_and_deleted(self):
+        page = self.browser
+        page.go("#/users")
+        page.see("No users")
+        page.press("New user…")
+        page.fill("Name", "al-ice", "dialog")
+        page.fill("Bytes a month", "much", "dialog")
+        page.press("Create user", "dialog")
+        page.see("Some values don't fit", "dialog .box")
+        for label in ("Name", "Password", "Bytes a month"):
+            self.assertEqual(page.field(label, "dialog").get_attribute("aria-invalid"), "true", label)
+        page.fill("Name", "alice", "dialog")
+        page.fill("Password", "secret of alice", "dialog")
+        page.fill("Conns at most", "3", "dialog")
+        page.fill("Bytes a month", "1.5 GiB", "dialog")
+        page.fill("Locations", f"eu-west, {HOSTILE}", "dialog")
+        page.confirm("Create user")
+        page.see("alice may come in")
+        rows = page.see_rows("its row", lambda rows: len(rows) == 1)
+        self.assertEqual((rows[0]["Name"], rows[0]["Conns at most"]), ("alice", "3"))
+        self.assertEqual(rows[0]["Used this month"], "0 B of 1.5 GiB")
+        self.assertEqual(rows[0]["Devices in"], f"eu-west, {HOSTILE}")
+        user = self.stand.get("users/alice")
+        self.assertEqual((user["max_conns"], user["bytes_quota"]), (3, 3 << 29))
+        self.assertEqual(user["allowed_locations"], ["eu-west", HOSTILE])
+        page.press("Limits…")
+        self.assertEqual(page.field("Bytes a month", "dialog").get_attribute("value"), "1536 MiB")
+        page.fill("Conns at most", "", "dialog")
+        page.fill("Bytes a second", "2 MiB", "dialog")
+        page.confirm("Change limits", "she pays more")
+        page.see_rows("the new limits", lambda rows: rows[0]["Conns at most"] == "–")
+        user = self.stand.get("users/alice")
+        self.assertEqual(
+            (user["max_conns"], user["bytes_quota"], user["rate_bytes_per_second"]), (None, 3 << 29, 2 << 20))
+        self.assertEqual(user["allowed_locations"], ["eu-west", HOSTILE], "what was not touched stays")
+        page.press("Password…")
+        page.fill("Password", "another", "dialog")
+        page.confirm("Change password")
+        page.see("alice has another password")
+        page.press("alice")
+        page.see("Live conns", "h1")
+        self.assertEqual(page.field("User").get_attribute("value"), "alice")
+        page.driver.back()
+        page.press("Delete…")
+        page.confirm("Delete", "she left")
+        page.see("No users")
+        self.assertEqual(self.stand.get("users")["items"], [])
+        lines = self.stand.get("audit", limit=10)["items"]
+        self.assertIn("she pays more", [line["reason"] for line in lines])
+        self.assertNotIn("secret of alice", json.dumps(lines))
+
     def test_29_the_audit_trail_tells_who_and_why(self):
         page = self.browser
         page.go("#/audit?path=/v1/conns")
@@ -523,7 +574,7 @@ class ConsoleTest(unittest.TestCase):
         for dark in (False, True):
             for place in (
                 "overview", "nodes", "nodes/pop-test", "devices", "devices/dev-1", "conns", "sessions", "drains",
-                "events", "audit", "tokens",
+                "events", "audit", "users", "tokens",
             ):
                 page.look(dark=dark)
                 page.go(f"#/{place}")
@@ -537,7 +588,7 @@ class ConsoleTest(unittest.TestCase):
             page.look(width=width, height=800)
             for place in (
                 "overview", "nodes", "nodes/pop-test", "devices", "devices/dev-2", "conns", "sessions", "drains",
-                "audit", "tokens",
+                "audit", "users", "tokens",
             ):
                 page.go(f"#/{place}")
                 page.see("" if place == "overview" else "Updated", "main")

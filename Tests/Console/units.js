@@ -14,6 +14,17 @@ function formats(format) {
     [Number.NaN, "–"], ["5", "–"],
   ]) same(`bytes ${value}`, format.bytes(value), expected);
   for (const [value, expected] of [
+    [null, ""], [0, "0"], [1000, "1000"], [1024, "1 KiB"], [1536, "1536"], [50 * 2 ** 30, "50 GiB"],
+    [2 ** 53, "8 PiB"],
+  ]) {
+    same(`amount ${value}`, format.amount(value), expected);
+    if (value !== null) same(`${value} there and back`, format.bytesOf(format.amount(value)), value);
+  }
+  for (const [value, expected] of [
+    ["7", 7], ["1.5 GiB", 1610612736], ["1.5g", 1610612736], [" 2 mb ", 2097152], ["3B", 3], ["", null],
+    ["-1", null], ["many", null], ["1 XiB", null], ["1e3", null],
+  ]) same(`bytesOf ${value}`, format.bytesOf(value), expected);
+  for (const [value, expected] of [
     [0, "0 bit/s"], [125, "1 kbit/s"], [124.99, "1 kbit/s"], [125000, "1 Mbit/s"], [156250000, "1.25 Gbit/s"],
     [null, "–"],
   ]) same(`rate ${value}`, format.rate(value), expected);

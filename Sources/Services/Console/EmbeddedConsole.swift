@@ -176,7 +176,7 @@ export async function all(target, values, { most = 5000, signal } = {}) {
 
 """###),
 ConsoleFile(
-name: "app.js", digest: "b46b27644863da19dcebf177df0c4f463bf6918b2c343aa604ebd00add5549dd",
+name: "app.js", digest: "3f9aa93c5c2683ce1cde5a5584553f9be19d3592419143cfee5bc8907fb9c8a0",
 text: ###"""
 // The frame: who is signed in, the menu, and which view is shown.
 
@@ -196,11 +196,12 @@ import { auditView, drainsView, sessionsView } from "./history.js";
 import { nodeView, nodesView } from "./nodes.js";
 import { overviewView } from "./overview.js";
 import { tokensView } from "./tokens.js";
+import { usersView } from "./users.js";
 
 const MENU = [
   ["overview", "Overview"], ["nodes", "Nodes"], ["devices", "Devices"], ["conns", "Conns"],
   ["sessions", "Sessions"], ["drains", "Drains"], ["events", "Events"], ["audit", "Audit"],
-  ["tokens", "Tokens"],
+  ["users", "Users"], ["tokens", "Tokens"],
 ];
 
 /** By view, what shows the list and what shows one thing of it. */
@@ -213,6 +214,7 @@ const VIEWS = {
   drains: { list: drainsView },
   events: { list: eventsView },
   audit: { list: auditView },
+  users: { list: usersView },
   tokens: { list: tokensView },
 };
 
@@ -2190,7 +2192,7 @@ function rateOf(node, at) {
 
 """###),
 ConsoleFile(
-name: "format.js", digest: "8aa90dc0b9e97d49e937188c9712b267ccaec295fac17687acb71ffe196b42c3",
+name: "format.js", digest: "dff294253ba2c0c7aec1bbc4430531a7ee001b6119679398931224580f93973e",
 text: ###"""
 // Numbers and times as people read them. An unknown value is a dash, never a zero.
 
@@ -2208,7 +2210,25 @@ export function count(value) {
 
 /** 1536 -> "1.5 KiB" */
 export function bytes(value) {
-  return scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]);
+  return scaled(value, 1024, BYTE_UNITS);
+}
+
+const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** What `bytesOf` reads as just that number: the biggest unit that it is a whole number of; "" without one. */
+export function amount(value) {
+  if (!isNumber(value)) return "";
+  let [rest, unit] = [value, 0];
+  while (rest > 0 && rest % 1024 === 0 && unit < BYTE_UNITS.length - 1) [rest, unit] = [rest / 1024, unit + 1];
+  return unit === 0 ? String(rest) : `${rest} ${BYTE_UNITS[unit]}`;
+}
+
+/** "1.5 GiB", "1.5g" or "1610612736" -> 1610612736; null for what is none. */
+export function bytesOf(text) {
+  const parts = /^(\d+(?:\.\d+)?)\s*(?:([kmgtp])(?:i?b)?|b)?$/i.exec(text.trim());
+  if (!parts) return null;
+  const power = parts[2] ? "kmgtp".indexOf(parts[2].toLowerCase()) + 1 : 0;
+  return Math.round(Number(parts[1]) * 1024 ** power);
 }
 
 /** Bytes a second, as bits: what links are sold and measured in. */
@@ -4987,6 +5007,176 @@ function askToRevoke(token, done) {
     text: "Whoever uses it is refused from then on.",
     action: "Revoke", danger: true, done, success: `${visible(token.name)} was revoked.`,
     run: ({ reason, key }) => call("DELETE", path("tokens", String(token.token_id)), { reason, key }),
+  });
+}
+
+"""###),
+ConsoleFile(
+name: "users.js", digest: "15136c3d7e82eb1a596d8054533d1a82c33441791b9c95470f6bad95159aac74",
+text: ###"""
+// Users of the ingress: who may come in, and what each may have.
+
+import { call, path } from "./api.js";
+import { ago } from "./clock.js";
+import { ask } from "./dialog.js";
+import { h, name, visible } from "./dom.js";
+import { amount, bytes, bytesOf, count, rate } from "./format.js";
+import { List } from "./list.js";
+import { button, field, meter, none, text } from "./parts.js";
+import { link } from "./route.js";
+
+const NO_LIMIT = "Empty: no limit.";
+
+export function usersView(page) {
+  page.title("Users");
+  const refresh = () => list.refresh();
+  const list = new List({
+    target: "users", query: page.route.query, isInAddress: true, seconds: 10,
+    key: (user) => user.name,
+    caption: "Users of the ingress",
+    noun: "user",
+    emptyText: "No users",
+    emptyDetail: "Clients come in as users where ingress.auth is password.",
+    columns: [
+      {
+        title: "Name", text: (user) => user.name, wide: true,
+        cell: (user) => h("a", { href: link("conns", { user: user.name }), title: "Show its live conns" },
+          name(user.name)),
+      },
+      {
+        title: "Used this month", text: (user) => `${user.bytes_used} ${user.bytes_quota}`, cell: used,
+        numeric: true,
+      },
+      {
+        title: "Conns at most", text: (user) => user.max_conns, numeric: true,
+        cell: (user) => (user.max_conns === null ? none() : count(user.max_conns)),
+      },
+      {
+        title: "Rate at most", text: (user) => user.rate_bytes_per_second, numeric: true,
+        cell: (user) => (user.rate_bytes_per_second === null ? none() : rate(user.rate_bytes_per_second)),
+      },
+      {
+        title: "Devices in", text: (user) => locationsText(user),
+        cell: (user) => text(locationsText(user) || "anywhere"),
+      },
+      { title: "Created", text: (user) => user.created_at, cell: (user) => ago(user.created_at) },
+      {
+        title: "Actions", actions: true, text: () => "limits password delete",
+        cell: (user, current) => [
+          button("Limits…", () => askForLimits(current(), refresh), { kind: "small" }),
+          button("Password…", () => askForPassword(current(), refresh), { kind: "small" }),
+          button("Delete…", () => askToDelete(current(), refresh), { kind: "small" }),
+        ],
+      },
+    ],
+  });
+  page.actions(button("New user…", () => askForUser(refresh), { kind: "primary" }));
+  page.add(list.section);
+}
+
+function used(user) {
+  if (user.bytes_quota === null) return bytes(user.bytes_used);
+  const share = user.bytes_quota > 0 ? user.bytes_used / user.bytes_quota : 1;
+  return meter(share, `${bytes(user.bytes_used)} of ${bytes(user.bytes_quota)}`);
+}
+
+function locationsText(user) {
+  return user.allowed_locations.join(", ");
+}
+
+// What is asked for.
+
+function askForUser(done) {
+  const fields = {
+    name: field("Name", input("", { autocapitalize: "none" }), { hint: "Letters, digits and . _ @ +" }),
+    password: passwordField(),
+    ...limitFields(null),
+  };
+  ask({
+    title: "A new user",
+    fields, action: "Create user", done, success: (user) => `${visible(user.name)} may come in.`,
+    run: async ({ reason, key }) => (await call("POST", "users", {
+      body: {
+        name: fields.name.control.value.trim(), password: fields.password.control.value, ...changed(fields),
+      },
+      reason, key,
+    })).data,
+  });
+}
+
+function askForLimits(user, done) {
+  const fields = limitFields(user);
+  ask({
+    title: `Limits of ${visible(user.name)}`,
+    text: "They hold at all nodes within two seconds. Open conns stay, unless the bytes are used up.",
+    fields, action: "Change limits", done, success: `The limits of ${visible(user.name)} were changed.`,
+    run: ({ reason, key }) => call("PATCH", path("users", user.name), { body: changed(fields), reason, key }),
+  });
+}
+
+function askForPassword(user, done) {
+  const fields = { password: passwordField() };
+  ask({
+    title: `A new password for ${visible(user.name)}`,
+    text: "The old one lets nobody in any more. Open conns stay.",
+    fields, action: "Change password", done,
+    success: `${visible(user.name)} has another password.`,
+    run: ({ reason, key }) => call("PATCH", path("users", user.name), {
+      body: { password: fields.password.control.value }, reason, key,
+    }),
+  });
+}
+
+function askToDelete(user, done) {
+  ask({
+    title: `Delete ${visible(user.name)}?`,
+    text: "The user can't come in any more, and its conns end at every node.",
+    action: "Delete", danger: true, done, success: `${visible(user.name)} was deleted.`,
+    run: ({ reason, key }) => call("DELETE", path("users", user.name), { reason, key }),
+  });
+}
+
+// Fields. Only what was changed is sent; what can't be read goes out as it is, so that the node says what is wrong.
+
+function limitFields(user) {
+  return {
+    max_conns: field("Conns at most", input(user?.max_conns ?? ""), { hint: `At one node. ${NO_LIMIT}` }),
+    bytes_quota: field("Bytes a month", input(amount(user?.bytes_quota ?? null)),
+      { hint: `Such as 50 GiB, both ways, at all nodes. ${NO_LIMIT}` }),
+    rate_bytes_per_second: field("Bytes a second", input(amount(user?.rate_bytes_per_second ?? null)),
+      { hint: `Such as 2 MiB. ${NO_LIMIT}` }),
+    allowed_locations: field("Locations", input(user ? locationsText(user) : ""),
+      { hint: "Of the devices it may use, with commas between them. Empty: anywhere." }),
+  };
+}
+
+const READERS = {
+  max_conns: (value) => (/^\d+$/.test(value) ? Number(value) : value),
+  bytes_quota: (value) => bytesOf(value) ?? value,
+  rate_bytes_per_second: (value) => bytesOf(value) ?? value,
+};
+
+function changed(fields) {
+  const body = {};
+  for (const [member, read] of Object.entries(READERS)) {
+    const { value, defaultValue } = fields[member].control;
+    if (value !== defaultValue) body[member] = value.trim() === "" ? null : read(value.trim());
+  }
+  const { value, defaultValue } = fields.allowed_locations.control;
+  if (value !== defaultValue) {
+    body.allowed_locations = value.split(",").map((each) => each.trim()).filter((each) => each !== "");
+  }
+  return body;
+}
+
+function passwordField() {
+  return field("Password", h("input", { type: "password", autocomplete: "new-password", maxlength: 255 }),
+    { hint: "Kept as a hash; nobody can read it again." });
+}
+
+function input(value, attributes = {}) {
+  return h("input", {
+    type: "text", value: String(value), autocomplete: "off", spellcheck: "false", ...attributes,
   });
 }
 

@@ -16,11 +16,12 @@ import { auditView, drainsView, sessionsView } from "./history.js";
 import { nodeView, nodesView } from "./nodes.js";
 import { overviewView } from "./overview.js";
 import { tokensView } from "./tokens.js";
+import { usersView } from "./users.js";
 
 const MENU = [
   ["overview", "Overview"], ["nodes", "Nodes"], ["devices", "Devices"], ["conns", "Conns"],
   ["sessions", "Sessions"], ["drains", "Drains"], ["events", "Events"], ["audit", "Audit"],
-  ["tokens", "Tokens"],
+  ["users", "Users"], ["tokens", "Tokens"],
 ];
 
 /** By view, what shows the list and what shows one thing of it. */
@@ -33,6 +34,7 @@ const VIEWS = {
   drains: { list: drainsView },
   events: { list: eventsView },
   audit: { list: auditView },
+  users: { list: usersView },
   tokens: { list: tokensView },
 };
 

@@ -14,7 +14,25 @@ export function count(value) {
 
 /** 1536 -> "1.5 KiB" */
 export function bytes(value) {
-  return scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]);
+  return scaled(value, 1024, BYTE_UNITS);
+}
+
+const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** What `bytesOf` reads as just that number: the biggest unit that it is a whole number of; "" without one. */
+export function amount(value) {
+  if (!isNumber(value)) return "";
+  let [rest, unit] = [value, 0];
+  while (rest > 0 && rest % 1024 === 0 && unit < BYTE_UNITS.length - 1) [rest, unit] = [rest / 1024, unit + 1];
+  return unit === 0 ? String(rest) : `${rest} ${BYTE_UNITS[unit]}`;
+}
+
+/** "1.5 GiB", "1.5g" or "1610612736" -> 1610612736; null for what is none. */
+export function bytesOf(text) {
+  const parts = /^(\d+(?:\.\d+)?)\s*(?:([kmgtp])(?:i?b)?|b)?$/i.exec(text.trim());
+  if (!parts) return null;
+  const power = parts[2] ? "kmgtp".indexOf(parts[2].toLowerCase()) + 1 : 0;
+  return Math.round(Number(parts[1]) * 1024 ** power);
 }
 
 /** Bytes a second, as bits: what links are sold and measured in. */
