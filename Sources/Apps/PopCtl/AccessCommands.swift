@@ -94,6 +94,7 @@ struct ListUsers: ControlVerb {
 
     private static let columns: [Column] = [
         .key("USER", "name"), .number("MAX CONNS", "max_conns", rank: 1),
+        .number("USED", "bytes_used", rank: 1, Cell.bytes),
         .number("QUOTA", "bytes_quota", rank: 1, Cell.bytes),
         .number("RATE/S", "rate_bytes_per_second", rank: 2, Cell.bytes),
         .text("LOCATIONS", "allowed_locations", rank: 3), .age("CREATED", "created_at", rank: 4),

@@ -46,6 +46,48 @@ import Testing
         #expect(try !popctl(fixture, "devices", "list").output.contains(token))
     }
 
+    @Test func usersAreMadeChangedAndDeleted() throws {
+        let fixture = try Fixture(settings: ["ingress": ["auth": "password"]])
+        try fixture.startDevice("d1", arguments: ["--location", "eu"])
+        let echo = try TestServer.echo()
+        let file = fixture.folder.appending(path: "password").path
+        func keep(_ password: String) throws {
+            try Data("\(password)\n".utf8).write(to: URL(filePath: file))
+        }
+        func status(_ password: String) throws -> Int? {
+            try ConnectLogin.status(fixture, "alice", password, to: echo.port)
+        }
+        try keep("secret 1")
+        let made = try popctl(
+            fixture, "users", "create", "alice", "--password-file", file, "--max-conns", "5",
+            "--bytes-quota", "1MiB", "--allow-location", "eu")
+        #expect(made.code == 0, "\(made.errors)")
+        #expect(made.output == "user alice made\n")
+        #expect(try popctl(fixture, "users", "create", "alice", "--password-file", file).code == 1)
+        #expect(try status("secret 1") == 200)
+        let list = try popctl(fixture, "users", "list")
+        #expect(list.output.contains("alice") && list.output.contains("1.0 MiB"))
+        #expect(!list.output.contains("secret"))
+        let shown = try popctl(fixture, "users", "show", "alice", "-o", "json")
+        let user = try #require(
+            try JSONSerialization.jsonObject(with: Data(shown.output.utf8)) as? [String: Any])
+        #expect(user["max_conns"] as? Int == 5 && user["bytes_quota"] as? Int == 1 << 20)
+        #expect(user["allowed_locations"] as? [String] == ["eu"])
+        #expect(user["password"] == nil && user["password_hash"] == nil)
+        // A limit and a password at once: what is not given stays.
+        try keep("secret 2")
+        let changed = try popctl(
+            fixture, "users", "update", "alice", "--password-file", file, "--max-conns", "0")
+        #expect(changed.output == "user alice changed\n")
+        try fixture.wait("the limit holds", seconds: 5) { try status("secret 2") == 429 }
+        #expect(try status("secret 1") == 407)
+        #expect(try fixture.get("/v1/users/alice").object["bytes_quota"] as? Int == 1 << 20)
+        #expect(try popctl(fixture, "users", "delete", "alice").output == "user alice deleted\n")
+        #expect(try popctl(fixture, "users", "delete", "alice").code == 1)
+        #expect(try status("secret 2") == 407)
+        #expect(fixture.node?.logText.contains("secret ") == false)
+    }
+
     @Test func aTokensScopeIsItsLimit() throws {
         let fixture = try Fixture()
         let created = try popctl(fixture, "tokens", "create", "reader", "--scope", "read", "--expires", "1h")
