@@ -79,6 +79,8 @@ package final class QUICConnection {
     var packetsOfTurn = 0
     /// How many of them the head may send, which the pace of the present turn decides.
     var packetsPerTurn = QUICLimits.packetsPerStreamTurn
+    /// Whether bursts are spread over time, as they are until the path is found to be short.
+    var isPaced: Bool
 
     // The rest of a closed connection.
     var closePacket: [UInt8] = []
@@ -120,6 +122,7 @@ package final class QUICConnection {
     ) {
         self.endpoint = endpoint
         self.isServer = isServer
+        isPaced = endpoint.configuration.isPaced
         peerAddress = peer
         self.sourceConnectionID = sourceConnectionID.bytes
         connectionIDs = [sourceConnectionID]

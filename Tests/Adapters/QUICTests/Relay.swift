@@ -13,6 +13,8 @@ final class Relay {
     /// Packets out of a hundred with some of their bytes changed.
     var mutationPercent: UInt64 = 0
     var isCut = false
+    /// How much later than it was sent each packet arrives.
+    var delay = Duration.zero
     private(set) var forwarded = 0
     private(set) var dropped = 0
     /// Packets from the client, as long as this says so.
@@ -73,8 +75,9 @@ final class Relay {
             }
             if random.next() % 4 == 0 { bytes.removeLast(Int(random.next() % UInt64(bytes.count))) }
         }
-        if random.percent() < reorderPercent {
-            let due = loop.now + .microseconds(Int64(random.next() % 4_000))
+        let isLate = random.percent() < reorderPercent
+        if isLate || delay > .zero {
+            let due = loop.now + delay + .microseconds(isLate ? Int64(random.next() % 4_000) : 0)
             held.append((due, bytes, toServer))
             armTimer()
             return

@@ -67,6 +67,28 @@ import Testing
         relay.close()
     }
 
+    /// A short path is not paced. What was sent over it may not be made up for when the path turns longer.
+    @Test func aPathThatTurnsLongerDoesNotStandStill() throws {
+        let pair = try Pair()
+        let relay = try Relay(loop: pair.loop, server: pair.server.localAddress, seed: 1)
+        let client = try pair.connect(to: relay.address)
+        try #require(pair.run { client.isConnected && !pair.acceptor.peers.isEmpty })
+        let start = SystemClock.now
+        try transfer(96 << 20, pair, client, seconds: 120)
+        let transferTime = SystemClock.now - start
+        relay.delay = .milliseconds(2)
+        let server = pair.acceptor.peers[0]
+        server.prepare = { $0.echoes = true }
+        let flow = try #require(client.open())
+        let later = SystemClock.now
+        for count in 1...24 {
+            flow.stream.write([7])
+            try #require(pair.run { flow.receivedCount == count })
+        }
+        #expect(SystemClock.now - later < max(transferTime / 2, .seconds(1)))
+        relay.close()
+    }
+
     @Test func aPathThatComesBackIsUsedAgain() throws {
         let pair = try Pair()
         let relay = try Relay(loop: pair.loop, server: pair.server.localAddress, seed: 1)
