@@ -30,7 +30,7 @@ package struct BenchProgram {
     /// Runs the program on the process's arguments and streams.
     package static func main() -> Never {
         let program = BenchProgram(
-            runStore: { try StoreBench.run($0) }, runDevices: { try DeviceCrowd.run($0, tell: $1) },
+            runStore: { try StoreBench.run($0) }, runDevices: { try StandingCrowd.run($0, tell: $1) },
             output: .standard)
         exit(program.run(Array(CommandLine.arguments.dropFirst())))
     }

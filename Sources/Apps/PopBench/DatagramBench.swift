@@ -7,6 +7,7 @@ internal import Synchronization
 struct DatagramBench {
     let ingress: SocketAddress
     let node: ProcessCost?
+    let device: ProcessCost?
     let rate: Int
     let bytes: Int
     let seconds: Int
@@ -41,7 +42,7 @@ struct DatagramBench {
         _ = try association.ask(sink)
         let counter = Counter(sink.descriptor)
         let thread = try LoopThread(name: "sink") { counter.run() }
-        let cost = node?.processorSeconds ?? 0
+        let costs = [node, device].map { $0?.processorSeconds ?? 0 }
         let start = SystemClock.now
         let sent = association.flood(sink, rate: rate, bytes: bytes, seconds: seconds)
         let elapsed = Double((SystemClock.now - start).nanoseconds) / 1e9
@@ -52,10 +53,12 @@ struct DatagramBench {
         figures.add("sent", Double(sent) / elapsed, "per_second")
         figures.add("received", Double(received) / elapsed, "per_second")
         figures.add("lost", Double(sent - min(sent, received)) / Double(max(1, sent)) * 100, "percent")
-        if let node {
+        for (side, process, cost) in [("node", node, costs[0]), ("device", device, costs[1])] {
+            guard let process else { continue }
             figures.add(
-                "node_cpu_per_datagram", (node.processorSeconds - cost) / Double(max(1, received)) * 1e6, "us"
-            )
+                "\(side)_cpu_per_datagram",
+                (process.processorSeconds - cost) / Double(max(1, received)) * 1e6,
+                "us")
         }
     }
 

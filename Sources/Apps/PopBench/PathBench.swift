@@ -11,16 +11,16 @@ struct PathBench {
         var figures = Figures(upwards ? "bulk_up" : "bulk_down")
         let target = try LoadTarget()
         let share = bytes / count
-        figures.failures = try measured(
-            &figures, per: Double(share * count) / Double(1 << 30), "cpu_per_gib", .seconds
-        ) {
-            try inParallel(count) { _ in
+        var whole = 0
+        let seconds = try measured(&figures, "cpu_per_gib", .seconds) {
+            whole = try inParallel(count) { _ in
                 let socket = try WaitingSocket(through: ingress, to: target.address)
                 try upwards ? Self.upload(socket, share) : Self.download(socket, share)
             }
+            return Double(share * whole) / Double(1 << 30)
         }
-        let seconds = figures.all.first?.value ?? 1
-        figures.add("rate", Double(share * count) * 8 / seconds / 1e9, "gbit_per_second")
+        figures.failures = count - whole
+        figures.add("rate", Double(share * whole) * 8 / seconds / 1e9, "gbit_per_second")
         return figures
     }
 
@@ -57,14 +57,14 @@ struct PathBench {
         try socket.write(message)
         _ = try socket.read(exactly: 48)
         var times: [Double] = []
-        figures.failures = try measured(&figures, per: Double(count), "cpu_per_round_trip", .microseconds) {
+        try measured(&figures, "cpu_per_round_trip", .microseconds) {
             for _ in 0..<count {
                 let start = SystemClock.now
                 try socket.write(message)
                 _ = try socket.read(exactly: message.count)
                 times.append(Double((SystemClock.now - start).nanoseconds) / 1_000)
             }
-            return 0
+            return Double(count)
         }
         figures.add("round_trip", microseconds: times)
         return figures
@@ -74,28 +74,41 @@ struct PathBench {
     func churn(_ count: Int, parallel: Int) throws -> Figures {
         var figures = Figures("churn")
         let target = try LoadTarget()
-        let share = count / parallel
         let times = Mutex<[Double]>([])
-        figures.failures = try measured(
-            &figures, per: Double(share * parallel), "cpu_per_connection", .milliseconds
-        ) {
-            try inParallel(parallel) { _ in
+        let seconds = try measured(&figures, "cpu_per_connection", .milliseconds) {
+            _ = try inParallel(parallel) { index in
                 var own: [Double] = []
-                for _ in 0..<share {
-                    let start = SystemClock.now
-                    let socket = try WaitingSocket(through: ingress, to: target.address)
-                    let message = LoadTarget.head("E") + [UInt8](repeating: 1, count: 48)
-                    try socket.write(message)
-                    _ = try socket.read(exactly: 48)
-                    own.append(Double((SystemClock.now - start).nanoseconds) / 1_000)
+                defer { times.withLock { $0 += own } }
+                var failures = 0
+                for _ in 0..<(count / parallel + (index < count % parallel ? 1 : 0)) {
+                    do {
+                        own.append(try Self.greet(target.address, through: ingress))
+                    } catch {
+                        failures += 1
+                        if failures == Self.mostFailures { throw error }
+                    }
                 }
-                times.withLock { $0 += own }
             }
+            return Double(times.withLock { $0.count })
         }
-        let seconds = figures.all.first?.value ?? 1
-        figures.add("rate", Double(share * parallel) / seconds, "per_second")
-        figures.add("connection", microseconds: times.withLock { $0 })
+        let made = times.withLock { $0 }
+        figures.failures = count - made.count
+        figures.add("rate", Double(made.count) / seconds, "per_second")
+        figures.add("connection", microseconds: made)
         return figures
+    }
+
+    /// A client that fails so often finds nobody there.
+    private static let mostFailures = 10
+
+    /// Connects and has 64 bytes echoed; microseconds.
+    private static func greet(_ target: SocketAddress, through ingress: SocketAddress) throws -> Double {
+        let message = LoadTarget.head("E") + [UInt8](repeating: 1, count: 64)
+        let start = SystemClock.now
+        let socket = try WaitingSocket(through: ingress, to: target)
+        try socket.write(message)
+        _ = try socket.read(exactly: 64)
+        return Double((SystemClock.now - start).nanoseconds) / 1_000
     }
 
     /// Memory of the node for connections that are open and silent.
@@ -138,43 +151,47 @@ struct PathBench {
         }
     }
 
-    /// Runs `body`, which answers how much failed, and notes how long it took and what the node paid for it.
+    /// Runs `body`, which answers how much it has done, and notes how long that took and what the node paid
+    /// for each unit of it; seconds.
+    @discardableResult
     private func measured(
-        _ figures: inout Figures, per units: Double, _ name: String, _ unit: CostUnit,
-        _ body: () throws -> Int
-    ) throws -> Int {
+        _ figures: inout Figures, _ name: String, _ unit: CostUnit, _ body: () throws -> Double
+    ) throws -> Double {
         let cost = node?.processorSeconds ?? 0
         let start = SystemClock.now
-        let failures = try body()
-        figures.add("time", Double((SystemClock.now - start).nanoseconds) / 1e9, "seconds")
-        if let node {
-            let paid = (node.processorSeconds - cost) * unit.perSecond / units
-            figures.add("node_\(name)", paid, unit.rawValue)
+        let done = try body()
+        let seconds = Double((SystemClock.now - start).nanoseconds) / 1e9
+        figures.add("time", seconds, "seconds")
+        if let node, done > 0 {
+            figures.add(
+                "node_\(name)", (node.processorSeconds - cost) * unit.perSecond / done, unit.rawValue)
         }
-        return failures
+        return seconds
     }
 
+    /// Runs `body` on `count` threads; how many of them did all that they should.
     private func inParallel(_ count: Int, _ body: @escaping @Sendable (Int) throws -> Void) throws -> Int {
         let work = ParallelWork(body: body)
         let threads = try (0..<count).map { index in
             try LoopThread(name: "client-\(index)") { work.run(index) }
         }
         for thread in threads { thread.join() }
-        return work.failures
+        return work.successes
     }
 }
 
 private final class ParallelWork: Sendable {
     private let body: @Sendable (Int) throws -> Void
-    private let failed = Mutex(0)
+    private let succeeded = Mutex(0)
 
     init(body: @escaping @Sendable (Int) throws -> Void) {
         self.body = body
     }
 
-    var failures: Int { failed.withLock { $0 } }
+    var successes: Int { succeeded.withLock { $0 } }
 
     func run(_ index: Int) {
-        do { try body(index) } catch { failed.withLock { $0 += 1 } }
+        guard (try? body(index)) != nil else { return }
+        succeeded.withLock { $0 += 1 }
     }
 }

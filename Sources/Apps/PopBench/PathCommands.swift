@@ -17,6 +17,9 @@ struct PathOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Tell what this process of the same machine costs.", valueName: "pid"))
     var nodePid: Int32?
 
+    @Option(help: ArgumentHelp("Tell what this one costs, too, where datagrams are sent.", valueName: "pid"))
+    var devicePid: Int32?
+
     @Option(name: .shortAndLong, help: "What the results look like: table or json.")
     var output = OutputFormat.table
 
@@ -27,6 +30,7 @@ struct PathOptions: ParsableArguments {
     }
 
     var node: ProcessCost? { nodePid.map { ProcessCost(pid: $0) } }
+    var device: ProcessCost? { devicePid.map { ProcessCost(pid: $0) } }
 
     func address() throws -> SocketAddress {
         guard let address = SocketAddress(ingress) else { throw ValidationError("--ingress is no address") }
@@ -77,7 +81,7 @@ struct LatencyCommand: MeasuringCommand {
 
 struct ChurnCommand: MeasuringCommand {
     static let configuration = CommandConfiguration(
-        commandName: "churn", abstract: "New connections with an echo of 48 bytes each.")
+        commandName: "churn", abstract: "New connections with an echo of 64 bytes each.")
 
     @OptionGroup var path: PathOptions
     @Option(help: "Connections.") var count = 10_000
@@ -131,7 +135,8 @@ struct DatagramCommand: MeasuringCommand {
     func measure() throws -> [Figures] {
         [
             try DatagramBench(
-                ingress: path.address(), node: path.node, rate: rate, bytes: bytes, seconds: seconds,
+                ingress: path.address(), node: path.node, device: path.device, rate: rate, bytes: bytes,
+                seconds: seconds,
                 queries: queries
             ).run()
         ]
@@ -165,7 +170,7 @@ struct FleetCommand: MeasuringCommand {
     func measure() throws -> [Figures] {
         guard let url = PopURL(pop) else { throw ValidationError("--pop must be wss://host:port") }
         return [
-            try DeviceBench(
+            try FleetBench(
                 pop: url, count: count, parallel: parallel, seconds: seconds,
                 node: nodePid.map { ProcessCost(pid: $0) }
             ).run()

@@ -2,10 +2,17 @@ internal import CLinux
 package import Domain
 package import EventLoop
 
-/// What `/proc/self/status` says of the process.
+/// What `/proc/PID/status` says of a process.
 package struct ProcessStatus: Sendable, Hashable {
     package let residentBytes: UInt64
     package let threads: UInt64
+
+    /// - Parameter process: its id, or this one's; nil when there is no such process.
+    package init?(of process: Int32? = nil) {
+        let path = "/proc/\(process.map { "\($0)" } ?? "self")/status"
+        guard let bytes = try? Files.read(path) else { return nil }
+        self.init(parsing: String(decoding: bytes, as: UTF8.self))
+    }
 
     /// Reads the lines `VmRSS:` and `Threads:` (proc_pid_status(5)).
     package init?(parsing text: String) {
@@ -76,8 +83,7 @@ package final class ProcessMetrics: MetricSource {
             nanoseconds: cl_processor_nanoseconds())
         page.gauge("pop_process_open_fds", "Open descriptors", openFiles)
         page.gauge("pop_process_max_fds", "Most descriptors that may be open", cl_file_limit())
-        let status = (try? Files.read("/proc/self/status"))
-            .flatMap { ProcessStatus(parsing: String(decoding: $0, as: UTF8.self)) }
+        let status = ProcessStatus()
         page.gauge("pop_process_resident_memory_bytes", "Resident memory", status?.residentBytes ?? 0)
         page.gauge("pop_process_threads", "Threads", status?.threads ?? 0)
     }

@@ -27,8 +27,7 @@ package enum ProcessorUse {
     package static func ofFamily(_ process: Int32) -> [String: UInt64] {
         var result: [String: UInt64] = [:]
         for number in numbers(in: "/proc") {
-            guard let stat = text("/proc/\(number)/stat").flatMap(ProcessTicks.init(parsing:)),
-                number == process || stat.parent == process
+            guard let stat = ProcessTicks(of: number), number == process || stat.parent == process
             else { continue }
             let title = text("/proc/\(number)/cmdline")?.split(separator: "\0").first.map(String.init) ?? "?"
             result[title, default: 0] += stat.own
@@ -39,7 +38,7 @@ package enum ProcessorUse {
 
     package static var ticksPerSecond: UInt64 { UInt64(max(1, sysconf(Int32(_SC_CLK_TCK)))) }
 
-    private static func text(_ path: String) -> String? {
+    fileprivate static func text(_ path: String) -> String? {
         (try? Files.read(path)).map { String(decoding: $0, as: UTF8.self) }
     }
 
@@ -62,6 +61,12 @@ package struct ProcessTicks: Sendable, Hashable {
     package let parent: Int32
     package let own: UInt64
     package let ofEndedChildren: UInt64
+
+    /// Nil when there is no such process.
+    package init?(of process: Int32) {
+        guard let text = ProcessorUse.text("/proc/\(process)/stat") else { return nil }
+        self.init(parsing: text)
+    }
 
     /// The second field is a name in parentheses that may hold anything: the rest is counted from its end.
     package init?(parsing text: String) {

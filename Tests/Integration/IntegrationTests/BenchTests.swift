@@ -14,7 +14,7 @@ import Testing
         let runs: [(arguments: [String], figures: [String])] = [
             (["latency", "--count", "20"] + ingress, ["round_trip_p50_us", "node_cpu_per_round_trip_us"]),
             (
-                ["churn", "--count", "20", "--parallel", "4"] + ingress,
+                ["churn", "--count", "21", "--parallel", "4"] + ingress,
                 ["rate_per_second", "connection_p99_us"]
             ),
             (["bulk", "--mebibytes", "4", "--connections", "2"] + ingress, ["rate_gbit_per_second"]),
@@ -38,6 +38,18 @@ import Testing
             }
             #expect(!output.isEmpty)
         }
+    }
+
+    @Test func connectionsThatWereNotMadeAreNotCounted() throws {
+        // Without a device, each client gives up after some refusals, whatever its share is.
+        let fixture = try Fixture()
+        let arguments = ["--ingress", "127.0.0.1:\(fixture.ingressPort)", "-o", "json"]
+        let (code, output, _) = try runProgram(
+            "pop-bench", ["churn", "--count", "50", "--parallel", "4"] + arguments)
+        #expect(code == 1)
+        let object = try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any]
+        #expect(object?["failures"] as? Int == 50)
+        #expect(object?["rate_per_second"] as? Double == 0)
     }
 
     @Test func whatCannotBeMeasuredIsAFailureAndWrongUsageIsTold() throws {
