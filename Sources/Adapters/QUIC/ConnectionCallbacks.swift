@@ -30,6 +30,7 @@ extension QUICConnection {
             Unmanaged<QUICConnection>.fromOpaque(connection)._withUnsafeGuaranteedRef { connection in
                 guard connection.pendingEnd == nil else { return }
                 connection.endpoint.metrics.datagramsReceived &+= 1
+                connection.unacknowledgedDatagramBytes += count
                 connection.delegate?.quicDatagramReceived(
                     connection, UnsafeRawBufferPointer(start: bytes, count: count))
             }

@@ -83,7 +83,9 @@ extension QUICConnection {
         tellConnection()
         if let pendingEnd {
             terminate(pendingEnd)
-        } else if afterPackets, phase == .open, firstSender == nil, !hasControl, datagrams?.first == nil {
+        } else if afterPackets, phase == .open, firstSender == nil, !hasControl, datagrams?.first == nil,
+            unacknowledgedDatagramBytes < QUICLimits.datagramBytesPerTurn
+        {
             delayWriting()
             armTimer()
         } else {

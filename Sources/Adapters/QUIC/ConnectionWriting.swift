@@ -17,6 +17,7 @@ extension QUICConnection {
             return
         }
         delayedWriteAt = nil
+        unacknowledgedDatagramBytes = 0
         let now = endpoint.nowNanoseconds
         var info = cq_info()
         cq_get_info(library, &info)

@@ -4,12 +4,16 @@
 /// not fit before the end of the memory starts at its beginning.
 final class DatagramQueue {
     private let memory: UnsafeMutableRawPointer
-    private let capacity: Int
+    let capacity: Int
     private var head = 0
     private var tail = 0
     /// Where the bytes at the end of the memory stop when `tail` is before `head`.
     private var wrap = 0
     private(set) var count = 0
+    /// Memory that waiting datagrams take, their lengths and the rests of lines included.
+    private(set) var usedBytes = 0
+    /// What was added since its connection last had a turn of writing because of it.
+    var bytesSinceTurn = 0
 
     init(capacity: Int) {
         self.capacity = capacity
@@ -31,7 +35,9 @@ final class DatagramQueue {
 
     func removeFirst() {
         guard let first else { return }
-        head += Self.space(first.count)
+        let space = Self.space(first.count)
+        head += space
+        usedBytes -= space
         count -= 1
         if count == 0 {
             head = 0
@@ -71,6 +77,8 @@ final class DatagramQueue {
         }
         tail += space
         count += 1
+        usedBytes += space
+        bytesSinceTurn += bytes.count
         return dropped
     }
 

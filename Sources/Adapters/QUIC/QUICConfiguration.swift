@@ -75,6 +75,9 @@ enum QUICLimits {
     static let bytesPerSlot = 65_536
     /// Reading rounds before other descriptors of the loop have their turn.
     static let roundsPerEvent = 4
+    /// Datagrams queued within one batch of events that are worth a turn of writing of their own: what one system
+    /// call takes.
+    static let datagramBytesPerTurn = 65_536
     /// What an unpaced connection may send before others have their turn.
     static let bytesPerTurn = 8 * 65_536
     /// What a paced one may send at once however high its rate is: a burst that switches still buffer.

@@ -46,6 +46,8 @@ package final class QUICConnection {
     var streams: [Int64: QUICStream] = [:]
     var counters = QUICStatistics()
     var datagrams: DatagramQueue?
+    /// In datagrams received since this side last wrote.
+    var unacknowledgedDatagramBytes = 0
     /// A client's or server's credentials; the TLS session needs them until the handshake is over.
     var credentials: AnyObject?
     private(set) var timer: LoopTimer?
@@ -165,6 +167,11 @@ package final class QUICConnection {
         return cq_datagram_limit(library)
     }
 
+    /// What can be queued by `sendDatagram` now without an older one giving way.
+    package var datagramRoomBytes: Int {
+        datagrams.map { $0.capacity - $0.usedBytes } ?? endpoint.datagramQueueBytes
+    }
+
     /// Datagrams that wait to be sent.
     package var queuedDatagrams: Int { datagrams?.count ?? 0 }
 
@@ -194,14 +201,18 @@ package final class QUICConnection {
             endpoint.metrics.datagramsDropped.note(.tooLarge)
             return .tooLarge(limitBytes: limit)
         }
-        let queue =
-            datagrams ?? DatagramQueue(capacity: max(16 << 10, endpoint.configuration.datagramQueueBytes))
+        let queue = datagrams ?? DatagramQueue(capacity: endpoint.datagramQueueBytes)
         datagrams = queue
         guard let dropped = queue.append(bytes) else {
             endpoint.metrics.datagramsDropped.note(.tooLarge)
             return .tooLarge(limitBytes: limit)
         }
         endpoint.schedule(self)
+        // Whoever reads a burst hands on more than the queue holds before the loop ends its batch.
+        if queue.bytesSinceTurn >= min(QUICLimits.datagramBytesPerTurn, queue.capacity / 2), !isInLibrary {
+            queue.bytesSinceTurn = 0
+            writeTurn()
+        }
         guard dropped > 0 else { return .queued }
         endpoint.metrics.datagramsDropped.note(.queueFull, times: UInt64(dropped))
         return .queuedDroppingOldest(dropped)

@@ -184,6 +184,9 @@ package final class QUICEndpoint {
 
     var nowNanoseconds: UInt64 { loop.now.nanoseconds }
 
+    /// The least is what a datagram and what it takes besides fits into.
+    var datagramQueueBytes: Int { max(16 << 10, configuration.datagramQueueBytes) }
+
     // MARK: Turns
 
     /// Gives the connection its turn at the end of the loop's batch.
@@ -241,10 +244,10 @@ extension QUICEndpoint: ReadinessHandler {
         }
         guard !isReadScheduled else { return }
         isReadScheduled = true
-        loop.atEndOfBatch { [weak self] in
-            guard let self else { return }
-            isReadScheduled = false
-            receive()
+        // A weak reference would make each retain and release of the endpoint take the slow path for good.
+        loop.atEndOfBatch {
+            self.isReadScheduled = false
+            self.receive()
         }
     }
 

@@ -10,12 +10,17 @@ package final class DatagramReader {
     /// Datagrams of one system call, each of which may be an aggregate of equal ones (UDP_GRO).
     private static let slotCount = 16
     /// The largest aggregate.
-    private static let slotBytes = 65_536
+    package static let slotBytes = 65_536
+    /// How long a socket waits whose datagrams there is no room for: some round trips of a short path, and short
+    /// enough for the kernel's buffer to hold what a fast sender sends meanwhile.
+    package static let pauseForRoom = Duration.microseconds(500)
     /// Rounds before other descriptors of the loop have their turn.
     package static let roundsPerTurn = 4
 
     private let slots: UnsafeMutableBufferPointer<cl_datagram_slot>
     private let memory: UnsafeMutableRawPointer
+    /// Bytes of the largest aggregate of the last round.
+    private var largest = DatagramReader.slotBytes
 
     package init() {
         let stride = Self.slotBytes + Self.headroom
@@ -46,14 +51,20 @@ package final class DatagramReader {
     /// Gives what waits on `descriptor` to `receive`, one datagram after the other, with its sender.
     ///
     /// `receive` may overwrite the datagram and ``headroom`` bytes before it.
+    ///
+    /// - Parameter room: what there is place for where they go to. At least one aggregate is read, and no more
+    ///   than fit if they are as large as those read last.
     package func receive(
-        _ descriptor: Int32, _ receive: (UnsafeMutableRawBufferPointer, SocketAddress) -> Void
+        _ descriptor: Int32, room: Int = .max,
+        _ receive: (UnsafeMutableRawBufferPointer, SocketAddress) -> Void
     ) -> Outcome {
-        let filled = Int(cl_udp_receive(descriptor, slots.baseAddress, UInt32(slots.count)))
+        let wanted = max(1, min(slots.count, room / largest))
+        let filled = Int(cl_udp_receive(descriptor, slots.baseAddress, UInt32(wanted)))
         if filled < 0 {
             return filled == -Int(Errno.again) || filled == -Int(Errno.interrupted)
                 ? .empty : .failed(errorNumber: Int32(-filled))
         }
+        largest = slots[..<filled].reduce(1) { max($0, Int($1.count)) }
         for index in 0..<filled {
             let slot = slots[index]
             guard let bytes = slot.bytes, let peer = slot.peer.socketAddress else { continue }
@@ -66,6 +77,6 @@ package final class DatagramReader {
                 offset += segment
             } while offset < total
         }
-        return filled < slots.count ? .empty : .more
+        return filled < wanted ? .empty : .more
     }
 }

@@ -9,7 +9,8 @@ final class AssociationTable {
     let reader = DatagramReader()
     let writer = DatagramWriter()
     var figures = DatagramFigures()
-    private unowned let owner: DataLoop
+    /// The loop holds its table.
+    private unowned(unsafe) let owner: DataLoop
     private var associations: [AssociationID: ClientAssociation] = [:]
     private var flows: [ConnID: (association: ClientAssociation, flow: DatagramFlow)] = [:]
     private var moved: [DatagramFlow] = []
@@ -118,9 +119,11 @@ final class AssociationTable {
     func scheduleFlush() {
         guard !isFlushScheduled else { return }
         isFlushScheduled = true
-        loop.atEndOfBatch { [weak self] in
-            self?.isFlushScheduled = false
-            self?.writer.flush()
+        // A weak reference would make each retain and release, of which each datagram has some, take the slow
+        // path.
+        loop.atEndOfBatch {
+            self.isFlushScheduled = false
+            self.writer.flush()
         }
     }
 }

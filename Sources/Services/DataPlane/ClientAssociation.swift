@@ -16,7 +16,8 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
 
     let id: AssociationID
     let connection: DeviceConnection
-    private unowned let table: AssociationTable
+    /// The table holds its associations.
+    private unowned(unsafe) let table: AssociationTable
     private let descriptor: Int32
     private let watch: ConnectionWatch
     private var registration: Registration?
@@ -28,6 +29,7 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
     /// A client mostly talks to one target for a while.
     private var lastFlow: DatagramFlow?
     private var isReadScheduled = false
+    private var readTimer: LoopTimer?
     private var hasEnded = false
 
     init(_ pending: PendingAssociation, _ connection: DeviceConnection, _ table: AssociationTable) {
@@ -65,6 +67,7 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
         lastFlow = nil
         for flow in flows.values where flow.isLive { finish(flow, reason) }
         for flow in flows.values { flow.timer?.cancel() }
+        readTimer?.cancel()
         flows = [:]
         if let registration { table.loop.deregister(registration) }
         registration = nil
@@ -77,26 +80,34 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
 
     func ready(_ readiness: Readiness) {
         if readiness.contains(.failed) { _ = Sockets.pendingError(descriptor, "association") }
-        if readiness.contains(.readable) { receive() }
+        if readiness.contains(.readable), readTimer?.isArmed != true { receive() }
     }
 
     private func receive() {
         for _ in 0..<DatagramReader.roundsPerTurn {
             guard !hasEnded else { return }
-            switch table.reader.receive(descriptor, { received($0, from: $1) }) {
-            case .more: continue
+            let room = connection.datagramRoomBytes
+            switch table.reader.receive(descriptor, room: room, { received($0, from: $1) }) {
             case .empty: return
-            // Nothing that a client can do about it; the next datagram is as good as any.
-            case .failed: continue
+            // Nothing that a client can do about an error; the next datagram is as good as any.
+            case .more, .failed: break
             }
+            if connection.datagramRoomBytes < DatagramReader.slotBytes { return waitForRoom() }
         }
-        guard !isReadScheduled else { return }
+        guard !isReadScheduled, !hasEnded else { return }
         isReadScheduled = true
-        table.loop.atEndOfBatch { [weak self] in
-            guard let self else { return }
-            isReadScheduled = false
-            receive()
+        table.loop.atEndOfBatch {
+            self.isReadScheduled = false
+            self.receive()
         }
+    }
+
+    /// The device's acknowledgements make room. Then the rest is read, room or not: what is old gives way.
+    private func waitForRoom() {
+        guard !hasEnded else { return }
+        let timer = readTimer ?? table.loop.makeTimer { [unowned self] in receive() }
+        readTimer = timer
+        timer.arm(at: table.loop.now + DatagramReader.pauseForRoom)
     }
 
     private func received(_ datagram: UnsafeMutableRawBufferPointer, from sender: SocketAddress) {

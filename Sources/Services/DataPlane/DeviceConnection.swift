@@ -21,7 +21,8 @@ final class DeviceConnection: QUICConnectionDelegate {
 
     let id: DataConnectionID
     private let quic: QUICConnection
-    private unowned let owner: DataLoop
+    /// The loop holds its connections.
+    private unowned(unsafe) let owner: DataLoop
     private var state = State.awaitingHello
     private var helloTimer: LoopTimer?
     /// How conns end when the connection does: told by who closes it here, SESSION_LOST otherwise.
@@ -45,8 +46,10 @@ final class DeviceConnection: QUICConnectionDelegate {
         self.quic = quic
         self.owner = owner
         quic.delegate = self
-        let timer = owner.loop.makeTimer { [weak self] in
-            self?.close(code: DataPlaneError.protocolViolation, "no DataHello", ending: .error)
+        // A weak reference would make each retain and release, of which each datagram has some, take the slow
+        // path.
+        let timer = owner.loop.makeTimer { [unowned self] in
+            close(code: DataPlaneError.protocolViolation, "no DataHello", ending: .error)
         }
         timer.arm(at: owner.loop.now + Self.helloTime)
         helloTimer = timer
@@ -136,6 +139,9 @@ final class DeviceConnection: QUICConnectionDelegate {
         else { return owner.associations.figures.dropped.note(.unknownFlow) }
         association.received(UnsafeRawBufferPointer(rebasing: bytes[start...]), flow)
     }
+
+    /// What can be sent now without an older datagram giving way.
+    var datagramRoomBytes: Int { quic.datagramRoomBytes }
 
     /// - Parameter bytes: begins with the flow's id.
     func sendDatagram(_ bytes: UnsafeRawBufferPointer) -> QUICDatagramResult {

@@ -10,7 +10,8 @@ final class FirstFrameReader: QUICStreamDelegate {
     }
 
     private let kind: Kind
-    private weak var connection: DeviceConnection?
+    /// Holds it as the connection's streams are held: until it has ended.
+    private let connection: DeviceConnection
     private var reader = DataFrameReader()
     private var isDone = false
 
@@ -22,7 +23,7 @@ final class FirstFrameReader: QUICStreamDelegate {
     func quicReceived(_ stream: QUICStream, _ bytes: UnsafeRawBufferPointer) {
         guard !isDone else {
             // The hello's stream carries nothing after it.
-            connection?.violation("bytes after DataHello")
+            connection.violation("bytes after DataHello")
             return
         }
         let frame: [UInt8]?
@@ -31,7 +32,7 @@ final class FirstFrameReader: QUICStreamDelegate {
             (consumed, frame) = try reader.receive(Span(_unsafeElements: bytes.bindMemory(to: UInt8.self)))
         } catch {
             isDone = true
-            connection?.violation("\(error)")
+            connection.violation("\(error)")
             return
         }
         stream.consumed(consumed)
@@ -39,10 +40,10 @@ final class FirstFrameReader: QUICStreamDelegate {
         isDone = true
         switch kind {
         case .hello:
-            connection?.helloReceived(on: stream, frame)
-            if consumed < bytes.count { connection?.violation("bytes after DataHello") }
+            connection.helloReceived(on: stream, frame)
+            if consumed < bytes.count { connection.violation("bytes after DataHello") }
         case .conn:
-            connection?.headerReceived(on: stream, frame, rest: Array(bytes[consumed...]))
+            connection.headerReceived(on: stream, frame, rest: Array(bytes[consumed...]))
         }
     }
 
@@ -57,13 +58,13 @@ final class FirstFrameReader: QUICStreamDelegate {
     func quicReceiveBatchEnded(_ stream: QUICStream) {}
 
     func quicStreamClosed(_ stream: QUICStream) {
-        if kind == .hello { connection?.helloStreamEnded() }
+        if kind == .hello { connection.helloStreamEnded() }
     }
 
     private func ended(_ stream: QUICStream) {
         switch kind {
         case .hello:
-            connection?.helloStreamEnded()
+            connection.helloStreamEnded()
         case .conn:
             // The stream ended before its header was whole: there is no conn it could belong to.
             stream.delegate = nil

@@ -23,7 +23,8 @@ final class AgentFlow: ReadinessHandler, DatagramSource {
     private(set) var bytesReceived: UInt64 = 0
     private(set) var address: SocketAddress?
 
-    private unowned let flows: AgentFlows
+    /// It holds its flows until they have ended.
+    private unowned(unsafe) let flows: AgentFlows
     private let idleTimeout: Duration
     private let started: Instant
     private let prefix: [UInt8]
@@ -33,6 +34,7 @@ final class AgentFlow: ReadinessHandler, DatagramSource {
     private var timer: LoopTimer?
     private var lastActivity: Instant
     private var isReadScheduled = false
+    private var readTimer: LoopTimer?
 
     init(_ connID: ConnID, flowID: UInt64, idleTimeout: Duration, _ flows: AgentFlows) {
         self.connID = connID
@@ -45,7 +47,9 @@ final class AgentFlow: ReadinessHandler, DatagramSource {
     }
 
     func start(_ target: String, _ context: DialContext) {
-        lookup = TargetLookup(target, context) { [weak self] result in self?.found(result) }
+        // Cancelled before the flow goes. A weak reference would make each retain and release, of which each
+        // datagram has some, take the slow path.
+        lookup = TargetLookup(target, context) { [unowned self] result in found(result) }
         let timer = flows.loop.makeTimer { [unowned self] in timerFired() }
         timer.arm(at: started + TargetDial.defaultTimeout)
         self.timer = timer
@@ -115,7 +119,7 @@ final class AgentFlow: ReadinessHandler, DatagramSource {
 
     func ready(_ readiness: Readiness) {
         guard phase == .open else { return }
-        if readiness.contains(.readable) { receive() }
+        if readiness.contains(.readable), readTimer?.isArmed != true { receive() }
         guard phase == .open, readiness.contains(.failed),
             let error = Sockets.pendingError(descriptor, "flow")
         else { return }
@@ -125,20 +129,31 @@ final class AgentFlow: ReadinessHandler, DatagramSource {
     private func receive() {
         for _ in 0..<DatagramReader.roundsPerTurn {
             guard phase == .open else { return }
-            switch flows.reader.receive(descriptor, { datagram, _ in received(datagram) }) {
-            case .more: continue
+            let room = flows.link?.datagramRoomBytes ?? .max
+            switch flows.reader.receive(descriptor, room: room, { datagram, _ in received(datagram) }) {
+            case .more: break
             case .empty: return
             case .failed(let errorNumber):
                 return end(.error, SystemError(call: "receive", errorNumber: errorNumber).description)
             }
+            if let link = flows.link, link.datagramRoomBytes < DatagramReader.slotBytes {
+                return waitForRoom()
+            }
         }
-        guard !isReadScheduled else { return }
+        guard !isReadScheduled, phase == .open else { return }
         isReadScheduled = true
-        flows.loop.atEndOfBatch { [weak self] in
-            guard let self else { return }
-            isReadScheduled = false
-            receive()
+        flows.loop.atEndOfBatch {
+            self.isReadScheduled = false
+            self.receive()
         }
+    }
+
+    /// The POP's acknowledgements make room. Then the rest is read, room or not: what is old gives way.
+    private func waitForRoom() {
+        guard phase == .open else { return }
+        let timer = readTimer ?? flows.loop.makeTimer { [unowned self] in receive() }
+        readTimer = timer
+        timer.arm(at: flows.loop.now + DatagramReader.pauseForRoom)
     }
 
     private func received(_ datagram: UnsafeMutableRawBufferPointer) {
@@ -149,7 +164,7 @@ final class AgentFlow: ReadinessHandler, DatagramSource {
         let framed = UnsafeMutableRawBufferPointer(
             start: base - prefix.count, count: prefix.count + datagram.count)
         framed.copyBytes(from: prefix)
-        flows.send?(UnsafeRawBufferPointer(framed))
+        flows.link?.sendDatagram(UnsafeRawBufferPointer(framed))
     }
 
     // MARK: End
@@ -177,6 +192,7 @@ final class AgentFlow: ReadinessHandler, DatagramSource {
         lookup = nil
         timer?.cancel()
         timer = nil
+        readTimer?.cancel()
         if let registration { flows.loop.deregister(registration) }
         registration = nil
         if descriptor >= 0 { Sockets.close(descriptor) }

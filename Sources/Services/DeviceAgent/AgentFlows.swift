@@ -15,13 +15,15 @@ final class AgentFlows {
     let loop: EventLoop
     let reader: DatagramReader
     let writer: DatagramWriter
-    /// Sends a datagram to the POP; nil while there is no data connection.
-    var send: ((UnsafeRawBufferPointer) -> Void)?
+    /// Where datagrams to the POP go; nil while there is no data connection.
+    var link: (any DataTransport)?
 
     private let session: AgentSessionNumber
     private unowned let owner: any AgentFlowsOwner
     private var byConn: [ConnID: AgentFlow] = [:]
     private var byID: [UInt64: AgentFlow] = [:]
+    /// A POP mostly sends to one flow for a while.
+    private var lastFlow: AgentFlow?
     private var isFlushScheduled = false
 
     init(
@@ -66,16 +68,17 @@ final class AgentFlows {
     func received(_ datagram: UnsafeRawBufferPointer) {
         let bytes = Span<UInt8>(_unsafeElements: datagram.bindMemory(to: UInt8.self))
         guard let (flowID, start) = DatagramFraming.decode(bytes) else { return }
-        byID[flowID]?.send(UnsafeRawBufferPointer(rebasing: datagram[start...]))
+        if lastFlow?.flowID != flowID { lastFlow = byID[flowID] }
+        lastFlow?.send(UnsafeRawBufferPointer(rebasing: datagram[start...]))
     }
 
     /// Lets what was written leave at the end of the batch.
     func scheduleFlush() {
         guard !isFlushScheduled else { return }
         isFlushScheduled = true
-        loop.atEndOfBatch { [weak self] in
-            self?.isFlushScheduled = false
-            self?.writer.flush()
+        loop.atEndOfBatch {
+            self.isFlushScheduled = false
+            self.writer.flush()
         }
     }
 
@@ -98,6 +101,7 @@ final class AgentFlows {
     func dropped(_ flow: AgentFlow) {
         byConn[flow.connID] = nil
         byID[flow.flowID] = nil
+        if lastFlow === flow { lastFlow = nil }
     }
 }
 

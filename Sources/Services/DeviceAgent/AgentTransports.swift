@@ -39,6 +39,8 @@ package protocol DataTransport: AnyObject {
     func openStream() -> QUICStream?
     /// Sends a datagram, or loses it.
     func sendDatagram(_ bytes: UnsafeRawBufferPointer)
+    /// What can be sent now without an older datagram giving way.
+    var datagramRoomBytes: Int { get }
     /// Given each datagram of the POP; set before the first can come.
     var receivedDatagram: ((UnsafeRawBufferPointer) -> Void)? { get set }
     func close(code: UInt64)

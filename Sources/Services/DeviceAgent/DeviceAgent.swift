@@ -48,7 +48,9 @@ package final class DeviceAgent {
         /// Tells events of this connection from those of earlier ones.
         var controlSerial = 0
         var controlPeer: IPAddress?
-        var data: (any DataTransport)?
+        var data: (any DataTransport)? {
+            didSet { flows.link = data }
+        }
         var dataSerial = 0
         var pop: PopURL?
         var conns: [ConnID: AgentConn] = [:]
@@ -274,7 +276,6 @@ package final class DeviceAgent {
             self?.dataEvent(number, serial, event)
         }
         link.data?.receivedDatagram = { [flows = link.flows] in flows.received($0) }
-        link.flows.send = { [unowned link] in link.data?.sendDatagram($0) }
     }
 
     private func dataEvent(_ number: AgentSessionNumber, _ serial: Int, _ event: DataEvent) {

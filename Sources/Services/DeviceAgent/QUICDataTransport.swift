@@ -34,7 +34,7 @@ final class QUICDataTransport: DataTransport, QUICConnectionDelegate, QUICStream
         switch (address, plan.host) {
         case (let address?, _), (nil, .address(let address)):
             // Not within this call: who makes a connection has not stored it yet.
-            loop.atEndOfBatch { [weak self] in self?.connect(to: address) }
+            loop.atEndOfBatch { self.connect(to: address) }
         case (nil, .name(let name)):
             ticket = resolver.resolve(name) { [weak self] result in
                 guard let self else { return }
@@ -71,6 +71,8 @@ final class QUICDataTransport: DataTransport, QUICConnectionDelegate, QUICStream
         // What does not fit is counted by the endpoint; there is nobody to tell.
         _ = connection?.sendDatagram(bytes)
     }
+
+    var datagramRoomBytes: Int { connection?.datagramRoomBytes ?? .max }
 
     func close(code: UInt64) {
         events = nil

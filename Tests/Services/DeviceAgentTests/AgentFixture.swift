@@ -64,6 +64,8 @@ final class FakeData: DataTransport {
         return nil
     }
 
+    var datagramRoomBytes = 1 << 20
+
     func sendDatagram(_ bytes: UnsafeRawBufferPointer) {
         datagrams.append(Array(bytes))
     }
