@@ -18,14 +18,16 @@ enum { KEY_COUNT = 16, IV_COUNT = 12, TAG_COUNT = 16, SAMPLE_COUNT = 16, SECRET_
 static IMB_MGR *manager;
 static pthread_once_t manager_once = PTHREAD_ONCE_INIT;
 
+/// The library makes the next keys as soon as it has the current ones, and most connections never use them: a key
+/// takes its full size with its first packet.
 struct packet_key {
-    struct gcm_key_data expanded;
+    uint8_t key[KEY_COUNT];
+    struct gcm_key_data *expanded;
 };
 
 struct header_key {
     // 11 round keys of AES-128.
     _Alignas(16) uint8_t encrypting[11 * 16];
-    _Alignas(16) uint8_t decrypting[11 * 16];
 };
 
 static bool is_ours(const void *handle) { return ((uintptr_t)handle & 1) != 0; }
@@ -55,9 +57,9 @@ static bool agrees_with_gnutls(IMB_MGR *candidate) {
     gnutls_datum_t datum = {key, sizeof key};
     gnutls_aead_cipher_hd_t reference;
     if (gnutls_aead_cipher_init(&reference, GNUTLS_CIPHER_AES_128_GCM, &datum) != 0) return false;
-    struct packet_key *packet = allocate(sizeof *packet);
+    struct gcm_key_data *packet = allocate(sizeof *packet);
     bool agrees = packet != NULL;
-    if (agrees) IMB_AES128_GCM_PRE(candidate, key, &packet->expanded);
+    if (agrees) IMB_AES128_GCM_PRE(candidate, key, packet);
     static const size_t counts[] = {0, 1, 15, 16, 17, 64, 255, 1200, 1400};
     for (size_t i = 0; agrees && i < sizeof counts / sizeof counts[0]; i++) {
         uint8_t theirs[sizeof text + TAG_COUNT], ours[sizeof text + TAG_COUNT];
@@ -66,7 +68,7 @@ static bool agrees_with_gnutls(IMB_MGR *candidate) {
         if (gnutls_aead_cipher_encrypt(reference, iv, sizeof iv, header, sizeof header, TAG_COUNT, text,
                                        counts[i], theirs, &written) != 0)
             agrees = false;
-        IMB_AES128_GCM_ENC(candidate, &packet->expanded, &state, ours, text, counts[i], iv, header,
+        IMB_AES128_GCM_ENC(candidate, packet, &state, ours, text, counts[i], iv, header,
                            sizeof header, ours + counts[i], TAG_COUNT);
         agrees = agrees && written == counts[i] + TAG_COUNT && memcmp(ours, theirs, written) == 0;
     }
@@ -118,10 +120,25 @@ static int expand(const uint8_t *secret, const char *label, uint8_t *bytes, size
 }
 
 static void *make_packet_key(const uint8_t *key) {
-    struct packet_key *packet = allocate(sizeof *packet);
+    struct packet_key *packet = calloc(1, sizeof *packet);
     if (packet == NULL) return NULL;
-    IMB_AES128_GCM_PRE(manager, key, &packet->expanded);
+    memcpy(packet->key, key, sizeof packet->key);
     return tagged(packet);
+}
+
+static void release_packet_key(struct packet_key *packet) {
+    release(packet->expanded, sizeof *packet->expanded);
+    release(packet, sizeof *packet);
+}
+
+/// NULL without memory.
+static const struct gcm_key_data *expanded(const ngtcp2_crypto_aead_ctx *context) {
+    struct packet_key *packet = untagged(context->native_handle);
+    if (packet->expanded == NULL) {
+        packet->expanded = allocate(sizeof *packet->expanded);
+        if (packet->expanded != NULL) IMB_AES128_GCM_PRE(manager, packet->key, packet->expanded);
+    }
+    return packet->expanded;
 }
 
 static int install(ngtcp2_conn *conn, const uint8_t *secret, bool receives) {
@@ -134,7 +151,9 @@ static int install(ngtcp2_conn *conn, const uint8_t *secret, bool receives) {
     if (packet.native_handle == NULL) {
         result = -1;
     } else {
-        IMB_AES_KEYEXP_128(manager, mask, header->encrypting, header->decrypting);
+        _Alignas(16) uint8_t decrypting[sizeof header->encrypting];
+        IMB_AES_KEYEXP_128(manager, mask, header->encrypting, decrypting);
+        gnutls_memset(decrypting, 0, sizeof decrypting);
         ngtcp2_crypto_cipher_ctx protection = {tagged(header)};
         int (*install_key)(ngtcp2_conn *, const uint8_t *, size_t, const ngtcp2_crypto_aead_ctx *,
                            const uint8_t *, size_t, const ngtcp2_crypto_cipher_ctx *) =
@@ -143,7 +162,7 @@ static int install(ngtcp2_conn *conn, const uint8_t *secret, bool receives) {
     }
     if (result != 0) {
         release(header, sizeof *header);
-        if (packet.native_handle != NULL) release(untagged(packet.native_handle), sizeof(struct packet_key));
+        if (packet.native_handle != NULL) release_packet_key(untagged(packet.native_handle));
     }
     gnutls_memset(key, 0, sizeof key);
     gnutls_memset(mask, 0, sizeof mask);
@@ -215,9 +234,10 @@ int cq_encrypt(uint8_t *bytes, const ngtcp2_crypto_aead *aead, const ngtcp2_cryp
     if (!is_ours(context->native_handle))
         return ngtcp2_crypto_encrypt_cb(bytes, aead, context, plaintext, count, nonce, nonce_count, header,
                                         header_count);
-    const struct packet_key *key = untagged(context->native_handle);
+    const struct gcm_key_data *key = expanded(context);
+    if (key == NULL) return NGTCP2_ERR_CALLBACK_FAILURE;
     struct gcm_context_data state;
-    IMB_AES128_GCM_ENC(manager, &key->expanded, &state, bytes, plaintext, count, nonce, header, header_count,
+    IMB_AES128_GCM_ENC(manager, key, &state, bytes, plaintext, count, nonce, header, header_count,
                        bytes + count, TAG_COUNT);
     return 0;
 }
@@ -229,12 +249,13 @@ int cq_open(uint8_t *bytes, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_
         return ngtcp2_crypto_decrypt_cb(bytes, aead, context, ciphertext, count, nonce, nonce_count, header,
                                         header_count);
     if (count < TAG_COUNT) return NGTCP2_ERR_DECRYPT;
-    const struct packet_key *key = untagged(context->native_handle);
+    const struct gcm_key_data *key = expanded(context);
+    if (key == NULL) return NGTCP2_ERR_CALLBACK_FAILURE;
     uint8_t received[TAG_COUNT], tag[TAG_COUNT];
     // In place, the plaintext may run over the tag.
     memcpy(received, ciphertext + count - TAG_COUNT, sizeof received);
     struct gcm_context_data state;
-    IMB_AES128_GCM_DEC(manager, &key->expanded, &state, bytes, ciphertext, count - TAG_COUNT, nonce, header,
+    IMB_AES128_GCM_DEC(manager, key, &state, bytes, ciphertext, count - TAG_COUNT, nonce, header,
                        header_count, tag, TAG_COUNT);
     return gnutls_memcmp(tag, received, sizeof tag) == 0 ? 0 : NGTCP2_ERR_DECRYPT;
 }
@@ -254,7 +275,7 @@ int cq_header_mask(uint8_t *mask, const ngtcp2_crypto_cipher *cipher, const ngtc
 void cq_delete_packet_key(ngtcp2_conn *conn, ngtcp2_crypto_aead_ctx *context, void *user_data) {
     if (!is_ours(context->native_handle))
         return ngtcp2_crypto_delete_crypto_aead_ctx_cb(conn, context, user_data);
-    release(untagged(context->native_handle), sizeof(struct packet_key));
+    release_packet_key(untagged(context->native_handle));
     context->native_handle = NULL;
 }
 

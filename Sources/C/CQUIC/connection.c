@@ -324,6 +324,7 @@ void cq_free(cq_connection *connection) {
     if (connection->conn != NULL) ngtcp2_conn_del(connection->conn);
     if (connection->session != NULL) gnutls_deinit(connection->session);
     gnutls_free(connection->host);
+    gnutls_free(connection->text);
     gnutls_free(connection);
 }
 
@@ -332,13 +333,15 @@ void cq_free(cq_connection *connection) {
 int cq_read(cq_connection *connection, const cq_path *path, uint8_t ecn, const uint8_t *packet, size_t count,
             uint64_t now) {
     ngtcp2_pkt_info info = {.ecn = ecn};
-    connection->stops_count = 0;
+    struct cq_stops stops;
+    stops.count = 0;
+    connection->stops = &stops;
     cq_reading(connection);
     int error = ngtcp2_conn_read_pkt(connection->conn, &path->storage.path, &info, packet, count, now);
     cq_reading(NULL);
-    for (uint32_t i = 0; error == 0 && i < connection->stops_count; i++)
-        connection->callbacks->stream_stop_sending(connection->context, connection->stops[i].id,
-                                                   connection->stops[i].code);
+    connection->stops = NULL;
+    for (uint32_t i = 0; error == 0 && i < stops.count; i++)
+        connection->callbacks->stream_stop_sending(connection->context, stops.all[i].id, stops.all[i].code);
     return error == 0 ? CQ_OK : cq_result(connection, error);
 }
 

@@ -53,8 +53,9 @@ static bool note_stop_sending(struct cursor *cursor, cq_connection *connection) 
     uint64_t id, code;
     if (!take_number(cursor, &id) || !take_number(cursor, &code)) return false;
     // What does not fit is noticed at the next write to the stream.
-    if (connection->stops_count < CQ_MAX_STOPS)
-        connection->stops[connection->stops_count++] = (struct cq_stop){(int64_t)id, code};
+    struct cq_stops *stops = connection->stops;
+    if (stops != NULL && stops->count < CQ_MAX_STOPS)
+        stops->all[stops->count++] = (struct cq_stop){(int64_t)id, code};
     return true;
 }
 

@@ -44,6 +44,10 @@ struct cq_stop {
     int64_t id;
     uint64_t code;
 };
+struct cq_stops {
+    uint32_t count;
+    struct cq_stop all[CQ_MAX_STOPS];
+};
 
 struct cq_connection {
     ngtcp2_conn *conn;
@@ -62,10 +66,9 @@ struct cq_connection {
     uint8_t pin[32];
     char *host;
     char protocol[32];
-    char text[256];
+    char *text;  // why the peer's certificate was refused, or NULL
     // STOP_SENDING frames of the packet at hand.
-    uint32_t stops_count;
-    struct cq_stop stops[CQ_MAX_STOPS];
+    struct cq_stops *stops;  // NULL between packets
 };
 
 static inline ngtcp2_cid cq_to_cid(const struct cq_cid *cid) {

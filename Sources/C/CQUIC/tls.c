@@ -93,13 +93,18 @@ static bool matches_pin(const cq_connection *connection, gnutls_session_t sessio
     return gnutls_memcmp(digest, connection->pin, sizeof digest) == 0;
 }
 
+static void set_text(cq_connection *connection, const char *text) {
+    gnutls_free(connection->text);
+    connection->text = gnutls_strdup(text);
+}
+
 /// Answers 0 to accept: the certificate verifies for the host, or is the pinned one.
 static int verify_peer(gnutls_session_t session) {
     ngtcp2_crypto_conn_ref *reference = gnutls_session_get_ptr(session);
     cq_connection *connection = reference->user_data;
     if (connection->skips_verification || matches_pin(connection, session)) return 0;
     if (connection->host == NULL) {
-        snprintf(connection->text, sizeof connection->text, "certificate is not the pinned one");
+        set_text(connection, "certificate is not the pinned one");
         return -1;
     }
     unsigned status = 0;
@@ -107,9 +112,9 @@ static int verify_peer(gnutls_session_t session) {
     if (result == 0 && status == 0) return 0;
     gnutls_datum_t text = {NULL, 0};
     if (result != 0) {
-        snprintf(connection->text, sizeof connection->text, "%s", gnutls_strerror(result));
+        set_text(connection, gnutls_strerror(result));
     } else if (gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0) == 0) {
-        snprintf(connection->text, sizeof connection->text, "%s", (const char *)text.data);
+        set_text(connection, (const char *)text.data);
         gnutls_free(text.data);
     }
     return -1;
@@ -184,7 +189,7 @@ void cq_error_text(cq_connection *connection, char *text, size_t capacity) {
     uint8_t alert = ngtcp2_conn_get_tls_alert(connection->conn);
     const char *name = alert != 0 ? gnutls_alert_get_strname((gnutls_alert_description_t)alert) : NULL;
     const char *what = connection->last_error != 0 ? ngtcp2_strerror(connection->last_error) : "";
-    if (connection->text[0] != 0)
+    if (connection->text != NULL)
         snprintf(text, capacity, "%s", connection->text);
     else if (name != NULL)
         snprintf(text, capacity, "%s (TLS alert %s)", what, name);
