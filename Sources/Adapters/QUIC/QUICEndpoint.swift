@@ -45,6 +45,8 @@ package final class QUICEndpoint {
     private var isReading = false
     private var isToBeClosed: UInt64?
     private var hasSegmentation = true
+    /// What the kernel has dropped of the current socket, as it was counted last.
+    private var knownDrops: UInt32 = 0
 
     /// - Throws: ``QUICError`` when the address can't be bound.
     package init(
@@ -91,6 +93,15 @@ package final class QUICEndpoint {
         }
     }
 
+    /// The counters, with what the kernel has to say of the socket.
+    package func measure() -> QUICMetrics {
+        guard !isClosed else { return metrics }
+        let drops = cl_socket_drops(descriptor)
+        metrics.packetsOverrun &+= UInt64(drops &- knownDrops)
+        knownDrops = drops
+        return metrics
+    }
+
     // MARK: Commands
 
     /// Starts a connection; `quicConnected` or `quicClosed` follows.
@@ -132,6 +143,7 @@ package final class QUICEndpoint {
             throw .system(error)
         }
         descriptor = newDescriptor
+        knownDrops = 0
         localAddress = newAddress
         boundAddress = cl_address(newAddress)
         unsent = []

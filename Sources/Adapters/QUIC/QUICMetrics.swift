@@ -78,6 +78,9 @@ package struct QUICMetrics: Sendable, Hashable {
     package var bytesReceived: UInt64 = 0
     package var bytesSent: UInt64 = 0
     package var packetsDropped = Tally<QUICPacketFault>()
+    /// Packets, or aggregates of them, that the kernel dropped because the socket's buffer was full: its loop
+    /// has read too late.
+    package var packetsOverrun: UInt64 = 0
     /// Sends refused by the system for another reason than a full buffer.
     package var sendsFailed: UInt64 = 0
 
@@ -113,6 +116,7 @@ package struct QUICMetrics: Sendable, Hashable {
     package mutating func add(_ other: QUICMetrics) {
         let sums: [WritableKeyPath<QUICMetrics, UInt64>] = [
             \.packetsReceived, \.packetsSent, \.packetsLost, \.bytesReceived, \.bytesSent, \.sendsFailed,
+            \.packetsOverrun,
             \.retriesSent, \.versionNegotiationsSent, \.statelessResetsSent, \.handshakesStarted,
             \.handshakesCompleted, \.migrations, \.streamsOpened, \.datagramsSent, \.datagramsReceived,
             \.datagramsLost,

@@ -7,6 +7,7 @@
 #include <grp.h>
 
 #include <linux/filter.h>
+#include <linux/sock_diag.h>
 #include <netinet/udp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -219,6 +220,13 @@ int cl_socket_error(int fd) {
     socklen_t length = sizeof error_number;
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error_number, &length) < 0) return errno;
     return error_number;
+}
+
+uint32_t cl_socket_drops(int fd) {
+    uint32_t figures[SK_MEMINFO_VARS] = {0};
+    socklen_t length = sizeof figures;
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, figures, &length) < 0) return 0;
+    return figures[SK_MEMINFO_DROPS];
 }
 
 int cl_local_address(int fd, struct cl_address *address) {

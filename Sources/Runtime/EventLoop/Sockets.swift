@@ -91,6 +91,9 @@ package enum Sockets {
         return number == 0 ? nil : SystemError(call: call, errorNumber: number)
     }
 
+    /// Datagrams, or aggregates of them, that were dropped because the socket's receive buffer was full.
+    package static func drops(_ descriptor: Int32) -> UInt32 { cl_socket_drops(descriptor) }
+
     package static func localAddress(_ descriptor: Int32) -> SocketAddress? {
         var address = cl_address()
         return cl_local_address(descriptor, &address) < 0 ? nil : address.socketAddress

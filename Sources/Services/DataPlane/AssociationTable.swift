@@ -76,6 +76,12 @@ final class AssociationTable {
         for association in associations.values { association.end(reason, isCut: true) }
     }
 
+    /// The counters, with what the kernel has to say of the sockets.
+    func measure() -> DatagramFigures {
+        for association in associations.values { association.countSocketDrops() }
+        return figures
+    }
+
     // MARK: What associations tell
 
     func want(_ target: Target, _ id: AssociationID) {

@@ -30,6 +30,7 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
     private var lastFlow: DatagramFlow?
     private var isReadScheduled = false
     private var readTimer: LoopTimer?
+    private var knownDrops: UInt32 = 0
     private var hasEnded = false
 
     init(_ pending: PendingAssociation, _ connection: DeviceConnection, _ table: AssociationTable) {
@@ -71,9 +72,17 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
         flows = [:]
         if let registration { table.loop.deregister(registration) }
         registration = nil
+        countSocketDrops()
         Sockets.close(descriptor)
         watch.end(isCut: isCut)
         table.ended(self)
+    }
+
+    /// Counts what the kernel has dropped since the last time.
+    func countSocketDrops() {
+        let drops = Sockets.drops(descriptor)
+        drop(.socketFull, times: Int(drops &- knownDrops))
+        knownDrops = drops
     }
 
     // MARK: From the client

@@ -93,8 +93,8 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
             }
         case .tellFigures:
             let figures = DataLoopFigures(
-                loop: loop.statistics, quic: endpoint?.metrics ?? QUICMetrics(),
-                datagrams: associations.figures)
+                loop: loop.statistics, quic: endpoint?.measure() ?? QUICMetrics(),
+                datagrams: associations.measure())
             tell(.figures(loop: index, figures))
         case .stop:
             stop()

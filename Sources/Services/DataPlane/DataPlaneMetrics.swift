@@ -43,6 +43,10 @@ package final class DataPlaneMetrics: MetricSource {
         var datagrams = DatagramFigures()
         for (index, figures) in figures.enumerated() {
             page.eventLoop("data-\(index)", figures?.loop ?? LoopStatistics())
+            page.counter(
+                "pop_quic_packets_overrun_total",
+                "Packets, or aggregates of them, dropped because a loop read too late",
+                figures?.quic.packetsOverrun ?? 0, ["loop": "data-\(index)"])
             guard let figures else { continue }
             sum.add(figures.quic)
             datagrams.add(figures.datagrams)

@@ -2,6 +2,8 @@ package import Domain
 
 /// Why a datagram of a client or for one was dropped.
 package enum DatagramDropCause: String, Sendable, Hashable, CaseIterable {
+    /// The client has sent faster than the loop reads; datagrams that came as one count as one.
+    case socketFull = "socket_full"
     /// Not from the association's client.
     case foreignSource = "foreign_source"
     /// FRAG is not 0.

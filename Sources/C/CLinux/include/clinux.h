@@ -73,6 +73,8 @@ int cl_tcp_accept(int listener, struct cl_address *peer);
 int cl_tcp_connect(const struct cl_address *address, bool *in_progress);
 /// SO_ERROR of the socket as a positive errno, 0 when there is none.
 int cl_socket_error(int fd);
+/// Datagrams, or aggregates of them, that the kernel has dropped because the socket's receive buffer was full.
+uint32_t cl_socket_drops(int fd);
 int cl_local_address(int fd, struct cl_address *address);
 int cl_peer_address(int fd, struct cl_address *address);
 /// Sends FIN.
