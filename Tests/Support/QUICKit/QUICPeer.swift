@@ -20,6 +20,7 @@ package final class QUICPeer: QUICConnectionDelegate {
     package private(set) var isConnected = false
     /// The streams the other end has opened; each with a flow as its delegate unless `adopt` took it.
     package private(set) var streams: [QUICFlow] = []
+    package private(set) var datagrams: [[UInt8]] = []
     package private(set) var closeReason: QUICCloseReason?
     /// Takes a stream that the other end opened, instead of a flow.
     package var adopt: ((QUICStream) -> Void)?
@@ -46,7 +47,9 @@ package final class QUICPeer: QUICConnectionDelegate {
     }
 
     package func quicStreamCreditGrew(_ connection: QUICConnection) {}
-    package func quicDatagramReceived(_ connection: QUICConnection, _ bytes: UnsafeRawBufferPointer) {}
+    package func quicDatagramReceived(_ connection: QUICConnection, _ bytes: UnsafeRawBufferPointer) {
+        datagrams.append(Array(bytes))
+    }
     package func quicPathChanged(_ connection: QUICConnection) {}
     package func quicClosed(_ connection: QUICConnection, _ reason: QUICCloseReason) { closeReason = reason }
 }
