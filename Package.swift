@@ -117,6 +117,7 @@ let package = Package(
         room("CPostgres", links: ["pq"]),
         room("CJansson", links: ["jansson"]),
         room("CSQLite", links: ["sqlite3"]),
+        room("CAllocationCount"),
 
         // MARK: Core
         core("Domain"),
@@ -131,6 +132,7 @@ let package = Package(
         // MARK: Runtime
         runtime("EventLoop", uses: ["Domain", "CLinux"], packages: [deques]),
         runtime("Observability", uses: ["Domain", "EventLoop", "CLinux"], packages: [logging]),
+        runtime("AllocationCount", uses: ["CAllocationCount"]),
 
         // MARK: Adapters
         adapter("TLS", uses: ["Domain", "EventLoop", "COpenSSL"]),
@@ -233,8 +235,10 @@ let package = Package(
         app(
             "PopBench",
             uses: [
-                "ProgramKit", "Domain", "EventLoop", "Observability", "TLS", "QUIC", "JSON",
-                "DeviceProtocol", "EmbeddedPostgres", "Store", "DeviceAgent",
+                "ProgramKit", "Domain", "EventLoop", "Observability", "AllocationCount", "TLS", "QUIC",
+                "JSON",
+                "HTTP1", "WebSocket", "SOCKS5", "DeviceProtocol", "ControlWire", "Fleet", "EmbeddedPostgres",
+                "Store", "DeviceAgent",
             ],
             packages: [arguments, logging, deques]),
         program("pop-node", "PopNode"),

@@ -25,6 +25,7 @@ struct LayerTests {
         "CPostgres": ["Postgres"],
         "CJansson": ["JSON"],
         "CSQLite": ["Outbox"],
+        "CAllocationCount": ["AllocationCount"],
     ]
 
     private static func layersByRoom() throws -> [String: String] {

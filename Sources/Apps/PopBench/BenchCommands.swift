@@ -13,7 +13,7 @@ package struct BenchCommand: ParsableCommand {
             StoreCommand.self, DevicesCommand.self, FleetCommand.self, BulkCommand.self, LatencyCommand.self,
             ChurnCommand.self,
             DatagramCommand.self, IdleCommand.self, PlainCommand.self, PlainRelayCommand.self,
-            LossyCommand.self,
+            LossyCommand.self, CoresCommand.self,
         ])
 
     package init() {}
@@ -130,5 +130,42 @@ package struct DevicesCommand: ParsableCommand {
 
     var plan: DeviceCrowdPlan {
         DeviceCrowdPlan(pops: pop.compactMap { PopURL($0) }, count: count, prefix: prefix, perSecond: rate)
+    }
+}
+
+package struct CoresCommand: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "cores",
+        abstract: "Time and allocations of the protocols' cores and of choosing a device, an operation.",
+        discussion: """
+            Runs on one thread without sockets, on messages that are whole and in memory. Times are the \
+            processor's, of the fastest round. Allocations are calls of malloc, calloc, realloc and the aligned \
+            ones, and the bytes that they asked for, of one more round; what was freed meanwhile counts, too.
+            """)
+
+    @Option(help: "Devices to choose among.")
+    var devices = 10_000
+
+    @Option(help: ArgumentHelp("How long a round takes.", valueName: "milliseconds"))
+    var round = 200
+
+    @Option(help: "Rounds of each core.")
+    var rounds = 5
+
+    @Option(name: .shortAndLong, help: "What the results look like: table or json.")
+    var output = OutputFormat.table
+
+    package init() {}
+
+    package func validate() throws {
+        guard (1...100_000).contains(devices), (1...60_000).contains(round), (1...1_000).contains(rounds)
+        else {
+            throw ValidationError(
+                "--devices must be 1 to 100000, --round 1 to 60000, --rounds 1 to 1000")
+        }
+    }
+
+    func measure() -> [CoreBench.Result] {
+        CoreBench(roundMilliseconds: round, rounds: rounds).run(CoreCases.all(devices: devices))
     }
 }

@@ -48,6 +48,8 @@ package struct BenchProgram {
                 return run(lossy)
             case let command as any MeasuringCommand:
                 return measure(command)
+            case let cores as CoresCommand:
+                return run(cores)
             case is BenchCommand:
                 output.complain(BenchCommand.helpMessage())
                 return ProgramExit.usage
@@ -79,6 +81,16 @@ package struct BenchProgram {
             output.complain("pop-bench: \(error)")
             return ProgramExit.failure
         }
+    }
+
+    private func run(_ command: CoresCommand) -> Int32 {
+        let results = command.measure()
+        output.print(command.output == .json ? results.json.text : results.table)
+        guard results.allSatisfy({ $0.failures == 0 }) else {
+            output.complain("pop-bench: something was not done as it should be")
+            return ProgramExit.failure
+        }
+        return ProgramExit.clean
     }
 
     private func measure(_ command: any MeasuringCommand) -> Int32 {

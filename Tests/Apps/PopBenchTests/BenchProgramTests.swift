@@ -69,6 +69,22 @@ struct BenchProgramTests {
         #expect(Run(["lossy", "--listen", "nowhere"]).exitCode == 64)
     }
 
+    @Test func `every core does what is timed, and is told as a line of a table or as JSON`() {
+        let short = ["cores", "--devices", "50", "--round", "1", "--rounds", "1"]
+        let table = Run(short)
+        #expect(table.exitCode == 0 && table.errors.isEmpty)
+        let names = [
+            "http_request_parse", "websocket_receive_64", "websocket_send_64", "control_decode",
+            "control_encode", "socks5_handshake", "json_write_device", "select_any_of_50",
+            "conn_open_and_end_of_50",
+        ]
+        for name in names { #expect(table.output.contains("\n\(name) "), "\(name)") }
+        let json = Run(short + ["-o", "json"])
+        #expect(json.exitCode == 0)
+        for name in names { #expect(json.output.contains("\"core\":\"\(name)\",\"ns_per_op\":")) }
+        #expect(json.output.contains("\"failures\":0"))
+    }
+
     @Test func `help and version go to standard output`() {
         for arguments in [["--help"], ["--version"], ["store", "--help"], ["help", "store"]] {
             let run = Run(arguments)
@@ -83,7 +99,8 @@ struct BenchProgramTests {
         ["store", "--seconds", "0"], ["store", "--churn", "10001"], ["store", "--flush-interval", "0"],
         ["store", "--outage-after", "50", "--outage-seconds", "20"], ["store", "-o", "xml"],
         ["store", "extra"], ["devices"], ["devices", "--pop", "x"],
-        ["devices", "--pop", "wss://a", "--count", "0"],
+        ["devices", "--pop", "wss://a", "--count", "0"], ["cores", "--devices", "0"],
+        ["cores", "--rounds", "0"],
     ])
     func `wrong usage is 64 with a message on standard error`(arguments: [String]) {
         let run = Run(arguments)
