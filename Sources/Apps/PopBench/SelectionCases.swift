@@ -49,9 +49,10 @@ final class SelectionCases {
 
     var all: [CoreCase] {
         let any = DeviceWish()
+        // As the parameters of a user name say it.
         var filtered = DeviceWish()
-        filtered.location = "place-3"
-        filtered.tags = ["tag-2"]
+        filtered.location = "place_3"
+        filtered.tags = ["tag_2"]
         return [
             pick("select_any_of_\(devices)", any), pick("select_place_and_tag_of_\(devices)", filtered),
             conn("conn_open_and_end_of_\(devices)", filtered),

@@ -17,7 +17,7 @@ package enum ControlFraming {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(messages.reduce(0) { $0 + prefixBytes + $1.count })
         for message in messages {
-            bytes.append(contentsOf: lengthPrefix(message.count))
+            bytes.append(lengthPrefix: message.count)
             bytes.append(contentsOf: message)
         }
         return bytes
@@ -25,7 +25,11 @@ package enum ControlFraming {
 
     /// One WebSocket message that carries one control message.
     package static func encode(_ message: [UInt8]) -> [UInt8] {
-        encode([message])
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(prefixBytes + message.count)
+        bytes.append(lengthPrefix: message.count)
+        bytes.append(contentsOf: message)
+        return bytes
     }
 
     /// All frames of a WebSocket message, zero-length ones left out; see ``ControlFrameReader``.
@@ -93,10 +97,15 @@ package struct ControlFrameReader {
     }
 }
 
-/// `length` as the 4 big-endian bytes before a frame; frames are far smaller than 4 GiB.
-func lengthPrefix(_ length: Int) -> [UInt8] {
-    let value = UInt32(truncatingIfNeeded: length)
-    return [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: value >> UInt32($0)) }
+extension [UInt8] {
+    /// `length` as the 4 big-endian bytes before a frame; frames are far smaller than 4 GiB.
+    mutating func append(lengthPrefix length: Int) {
+        let value = UInt32(truncatingIfNeeded: length)
+        append(UInt8(truncatingIfNeeded: value >> 24))
+        append(UInt8(truncatingIfNeeded: value >> 16))
+        append(UInt8(truncatingIfNeeded: value >> 8))
+        append(UInt8(truncatingIfNeeded: value))
+    }
 }
 
 func bigEndian(_ bytes: ArraySlice<UInt8>) -> UInt32 {

@@ -6,7 +6,11 @@ package enum DataFraming {
 
     /// `message` with its prefix.
     package static func encode(_ message: [UInt8]) -> [UInt8] {
-        lengthPrefix(message.count) + message
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(prefixBytes + message.count)
+        bytes.append(lengthPrefix: message.count)
+        bytes.append(contentsOf: message)
+        return bytes
     }
 }
 
