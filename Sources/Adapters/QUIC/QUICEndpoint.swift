@@ -54,6 +54,7 @@ package final class QUICEndpoint {
         serverCredentials: QUICServerCredentials? = nil, delegate: (any QUICEndpointDelegate)? = nil
     ) throws(QUICError) {
         precondition(configuration.secret.count >= 16, "the endpoint's secret is too short")
+        precondition(configuration.loopCount <= 256, "the first byte of a connection id tells its loop")
         precondition((0..<configuration.loopCount).contains(configuration.loopIndex), "no such loop")
         self.loop = loop
         self.configuration = configuration
@@ -270,6 +271,11 @@ extension QUICEndpoint: ReadinessHandler {
         for index in 0..<filled {
             let slot = receiver.slots[index]
             guard slot.count > 0, let bytes = slot.bytes else { continue }
+            // Nothing can be sent to port 0, so nobody is there.
+            guard slot.peer.port != 0 else {
+                drop(.malformed)
+                continue
+            }
             let local =
                 isWildcard && serverCredentials != nil && slot.local.family != 0
                 ? withPort(slot.local) : boundAddress
@@ -417,9 +423,8 @@ extension QUICEndpoint {
             keep(bytes, count, segmentSize, ecn, local, peer)
         case Errno.inputOutput where segmentSize < count,
             Errno.invalidArgument where segmentSize < count:
-            // The interface can't cut segments (no checksum offload).
-            hasSegmentation = false
-            sendSegments(bytes, count, segmentSize, ecn, local, peer)
+            // The interface can't cut segments (no checksum offload), if each by itself is taken.
+            if sendSegments(bytes, count, segmentSize, ecn, local, peer) { hasSegmentation = false }
         default:
             // As good as lost on the way: the library sends again or gives up in its time. Probes of the path
             // MTU that are too long for the interface end here too.
@@ -427,18 +432,24 @@ extension QUICEndpoint {
         }
     }
 
+    /// - Returns: whether the system has taken the first of them.
+    @discardableResult
     private func sendSegments(
         _ bytes: UnsafeRawPointer, _ count: Int, _ segmentSize: Int, _ ecn: UInt8,
         _ local: cl_address, _ peer: cl_address
-    ) {
+    ) -> Bool {
         var local = local
         var peer = peer
         var offset = 0
+        let failed = metrics.sendsFailed
+        var isFirstTaken = false
         while offset < count {
             let size = min(segmentSize, count - offset)
             send(bytes + offset, size, size, ecn, &local, &peer)
+            if offset == 0 { isFirstTaken = metrics.sendsFailed == failed && !isSendBlocked }
             offset += size
         }
+        return isFirstTaken
     }
 
     private func keep(

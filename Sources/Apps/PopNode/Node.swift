@@ -95,7 +95,8 @@ final class Node {
                 address: SocketAddress(ip: configuration.device.bind, port: configuration.device.quicPort),
                 certificatePEM: certificates.device.certificateChainPEM,
                 keyPEM: certificates.device.privateKeyPEM,
-                idleTimeout: configuration.device.heartbeatTimeout, loops: ProcessSettings.processorCount),
+                idleTimeout: configuration.device.heartbeatTimeout,
+                loops: min(ProcessSettings.processorCount, DataPlaneConfiguration.mostLoops)),
             events: events)
         dataMetrics = DataPlaneMetrics(dataPlane.commands)
         plane = DevicePlane(

@@ -3,7 +3,8 @@ package import Domain
 
 /// Whose datagrams a ``DatagramWriter`` sends.
 package protocol DatagramSource: AnyObject {
-    /// The system has not taken `count` datagrams: its buffer is full, or the socket has an error.
+    /// The system has not taken `count` datagrams: its buffer is full, or the socket has an error. The writer is
+    /// at work: its source may not go within this call.
     func datagramsNotSent(_ count: Int, errorNumber: Int32)
 }
 
@@ -16,6 +17,10 @@ package final class DatagramWriter {
     private static let segments = 64
     /// The largest UDP payload over IPv4.
     package static let largestDatagram = 65_507
+
+    /// What is larger than the path can only be sent alone, in fragments; an interface without checksum offload
+    /// takes no segments at all.
+    private static let cannotCut = [Errno.messageTooLong, Errno.invalidArgument, Errno.inputOutput]
 
     private let memory: UnsafeMutableRawPointer
     private var count = 0
@@ -82,11 +87,10 @@ package final class DatagramWriter {
         self.source = nil
         var errorNumber = send(memory, count, pieceBytes)
         guard errorNumber != 0 else { return }
-        guard pieces > 1, errorNumber == Errno.messageTooLong || errorNumber == Errno.invalidArgument else {
+        guard pieces > 1, Self.cannotCut.contains(errorNumber) else {
             source.datagramsNotSent(pieces, errorNumber: errorNumber)
             return
         }
-        // What is larger than the path can only be sent alone, in fragments.
         var offset = 0
         while offset < count {
             let size = min(pieceBytes, count - offset)

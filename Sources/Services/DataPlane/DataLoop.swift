@@ -128,7 +128,9 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
     }
 
     private func reassign(_ connID: ConnID, to connection: DataConnectionID) {
-        guard let conn = conns[connID], conn.openOn == nil else { return }
+        guard let conn = conns[connID] else { return }
+        // A device that has refused it and opened its stream all the same: the control loop has given it away.
+        guard conn.openOn == nil else { return conn.relay.close(.error) }
         let pending = conn.pending.moved(to: connection)
         if connection.loop == index {
             conns[connID]?.pending = pending

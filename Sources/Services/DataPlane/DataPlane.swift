@@ -4,6 +4,9 @@ internal import QUIC
 
 /// What the node's QUIC endpoints serve with.
 package struct DataPlaneConfiguration: Sendable {
+    /// The first byte of a connection id leads to its loop.
+    package static let mostLoops = 256
+
     package var address: SocketAddress
     /// PEM chain and key, the ones of the WSS listener.
     package var certificatePEM: [UInt8]

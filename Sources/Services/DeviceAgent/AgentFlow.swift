@@ -111,7 +111,8 @@ final class AgentFlow: ReadinessHandler, DatagramSource {
         // A full buffer loses datagrams as the network does; ICMP's word of an earlier one ends the flow.
         switch errorNumber {
         case Errno.connectionRefused, Errno.hostUnreachable, Errno.networkUnreachable:
-            end(.error, SystemError(call: "send", errorNumber: errorNumber).description)
+            let error = SystemError(call: "send", errorNumber: errorNumber)
+            flows.loop.atEndOfBatch { self.end(.error, error.description) }
         default:
             break
         }

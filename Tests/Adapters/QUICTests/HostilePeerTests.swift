@@ -1,5 +1,6 @@
 import Domain
 import EventLoop
+import Glibc
 import QUIC
 import Testing
 
@@ -57,6 +58,40 @@ import Testing
         #expect(pair.run { newcomer.isConnected })
         #expect(pair.run { pair.server.metrics.handshakesInProgress == 0 })
         for socket in sockets { socket.close() }
+        relay.close()
+    }
+
+    /// A raw socket can say what no other may; only root may have one.
+    @Test(.enabled(if: geteuid() == 0)) func nobodyComesFromPortZero() throws {
+        let pair = try Pair()
+        let relay = try Relay(loop: pair.loop, server: pair.server.localAddress, seed: 1)
+        relay.recordsPackets = true
+        let client = try pair.connect(to: relay.address)
+        try #require(pair.run { client.isConnected })
+        var initial = try #require(relay.recorded.first)
+        for index in 6..<14 { initial[index] ^= 0x5a }
+        let before = pair.server.metrics
+        func malformed() -> UInt64 { pair.server.metrics.packetsDropped[.malformed] }
+        let port = pair.server.localAddress.port
+        let length = UInt16(8 + initial.count)
+        let header = [0, port, length, 0].flatMap { [UInt8($0 >> 8), UInt8($0 & 0xff)] }
+        let raw = socket(AF_INET, Int32(SOCK_RAW.rawValue), Int32(IPPROTO_UDP))
+        try #require(raw >= 0)
+        defer { close(raw) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        let sent = (header + initial).withUnsafeBytes { bytes in
+            withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    sendto(
+                        raw, bytes.baseAddress, bytes.count, 0, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                }
+            }
+        }
+        #expect(sent == header.count + initial.count)
+        #expect(pair.run { malformed() > before.packetsDropped[.malformed] })
+        #expect(pair.server.metrics.connections == before.connections)
         relay.close()
     }
 

@@ -162,14 +162,14 @@ import Testing
         #expect(plane.run { plane.ends(of: connID) == [.error] })
     }
 
-    @Test func anOpenConnStaysWhereItIs() throws {
+    /// Its device has refused it and opened its stream all the same: nobody could close it where it is.
+    @Test func aConnThatIsOpenWhenItIsToMoveEnds() throws {
         let plane = try PlaneFixture()
         let (device, _, id) = try plane.join()
         let (client, flow, connID) = try plane.openConn(device, id)
         plane.send(.reassign(connID, to: DataConnectionID(loop: 1, serial: 1)))
-        client.send([4])
-        #expect(plane.run { flow.received == [4] })
-        #expect(plane.ends(of: connID).isEmpty)
+        #expect(plane.run { flow.resetCode == 0x200 && plane.polled(client).wasReset })
+        #expect(plane.run { plane.ends(of: connID) == [.error] })
     }
 
     @Test func anOperatorMayCloseAConn() throws {

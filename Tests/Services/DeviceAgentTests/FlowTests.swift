@@ -113,6 +113,25 @@ private final class Target {
         #expect(data.datagrams == answers.map { [1] + $0 })
     }
 
+    /// Each datagram is larger than the one before, so that it sends that one first: the second of them is told of
+    /// the refusal, while the third is being added.
+    @Test func aRefusalThatIsToldWhileAnotherDatagramIsAddedEndsTheFlow() throws {
+        let target = try Target()
+        open(target.address, flowID: 1)
+        fixture.run { !responses().isEmpty }
+        target.close()
+        for size in [10, 20, 30] { receive([1] + [UInt8](repeating: 7, count: size)) }
+        fixture.run { !ends().isEmpty }
+        #expect(ends().map(\.reason) == [.error])
+        receive([1] + [UInt8](repeating: 7, count: 40))
+        let other = try Target()
+        open(other.address, flowID: 2, ConnID(high: 3, low: 5))
+        fixture.run { responses().count == 2 }
+        receive([2, 9])
+        fixture.run { !other.poll().isEmpty }
+        #expect(other.poll() == [[9]])
+    }
+
     @Test func aSilentFlowEndsIdleWithItsCounts() throws {
         let target = try Target()
         open(target.address, flowID: 1, idleMilliseconds: 30)
