@@ -95,8 +95,9 @@ import Testing
         #expect(over["devices_moved"] as? Int == 60)
         #expect(over["devices_remaining"] as? Int == 0 && over["devices_lost"] as? Int == 0)
         #expect(over["conns_cut"] as? Int == 0)
-        let sessions = try a.get("/v1/sessions?node_id=a&open=false&limit=1000").items
-        #expect(sessions.count == 60)
+        let ended = "/v1/sessions?node_id=a&open=false&limit=1000"
+        try a.wait("the ends are on record") { try a.get(ended).items.count == 60 }
+        let sessions = try a.get(ended).items
         #expect(sessions.allSatisfy { $0["end_reason"] as? String == "drained" })
         _ = crowd.stop()
     }
