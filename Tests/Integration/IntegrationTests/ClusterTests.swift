@@ -190,9 +190,9 @@ import Testing
         ]
         let answers = try calls.map { try $0.wait() }
         b.node?.signal(SIGCONT)
-        #expect(answers.map(\.status) == [503, 503, 504, 504])
+        #expect(answers.map(\.status) == [503, 503, 503, 503])
         let codes = answers.map { $0.object["code"] as? String }
-        #expect(codes == ["node_unreachable", "node_unreachable", "node_timeout", "node_timeout"])
+        #expect(codes.allSatisfy { $0 == "node_unreachable" }, "\(codes)")
         #expect(answers[0].head.contains("Retry-After: "))
         #expect(answers[2].object["nodes"] as? [String] == ["b"])
         #expect(answers[3].object["closed"] as? Int == 1)
