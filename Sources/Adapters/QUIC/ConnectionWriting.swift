@@ -22,10 +22,11 @@ extension QUICConnection {
         var info = cq_info()
         cq_get_info(library, &info)
         if now >= nextSampleAt, phase == .open { sample(info.smoothed_rtt, info.congestion_window, now) }
+        isLongPath = info.smoothed_rtt >= QUICLimits.pacedRoundTripNanoseconds
         // A shorter path is clocked by its acknowledgements: timers would only cut its bursts into small ones.
         // There is no way back: at the end of a burst the library counts all that was sent since the last one
         // that it was told of, and the connection would stand still for as long as that should have taken.
-        if info.smoothed_rtt < QUICLimits.pacedRoundTripNanoseconds { isPaced = false }
+        if !isLongPath { isPaced = false }
         var budget = isPaced ? pacedBurst(library, info) : QUICLimits.bytesPerTurn
         packetsPerTurn =
             isPaced ? QUICLimits.packetsPerStreamTurn : QUICLimits.packetsPerStreamTurnUnpaced

@@ -28,7 +28,7 @@ package struct QUICConfiguration: Sendable {
     /// UDP payload without path MTU discovery, for benchmarks; nil: discovery, up to 1452.
     package var fixedPayloadBytes: Int?
     /// A stream's transmit ring grows to at most this much (rounded up to a power of two).
-    package var transmitRingBytes = 1 << 20
+    package var transmitRingBytes = 8 << 20
 
     /// AES-128-GCM by the processor's widest instructions where the machine can (docs/adr/0023); by GnuTLS
     /// otherwise.

@@ -84,6 +84,9 @@ package final class QUICConnection {
     /// Whether bursts are spread over time, as they are until the path is found to be short.
     var isPaced: Bool
 
+    /// Whether round trips take so long that much more is in flight than in a processor's cache.
+    var isLongPath = false
+
     // The rest of a closed connection.
     var closePacket: [UInt8] = []
     var packetsSinceClose = 0

@@ -85,7 +85,7 @@ package final class QUICStream {
     ) -> Int {
         guard canWrite, let owner else { return 0 }
         var ring = self.ring ?? owner.takeRing()
-        ring.growIfUseful()
+        ring.growIfUseful(onLongPath: owner.isLongPath)
         self.ring = ring
         guard ring.free > 0 else {
             wantsRoom = true

@@ -16,6 +16,8 @@ struct TransmitRing {
 
     /// A stream that moves little touches only this much.
     static let initialCapacity = 64 << 10
+    /// As much as a fast stream has in flight on a short path, and still in the processor's cache.
+    static let shortPathCapacity = 1 << 20
 
     init(base: UnsafeMutableRawPointer, reserved: Int) {
         self.base = base
@@ -29,10 +31,21 @@ struct TransmitRing {
     var isAtLeastHalfFree: Bool { 2 * count <= capacity }
 
     /// Makes the ring larger when it is more than half full and its bytes lie in one piece.
-    mutating func growIfUseful() {
-        guard capacity < reserved, 2 * count > capacity, start + count <= capacity else { return }
-        capacity = min(reserved, capacity * 4)
+    ///
+    /// Beyond what a short path takes only bytes in flight count: they are what a long path needs room for. Bytes
+    /// that a slow peer does not take are better left where they come from.
+    mutating func growIfUseful(onLongPath isLong: Bool) {
+        guard capacity < reserved, start + count <= capacity else { return }
+        if capacity < Self.shortPathCapacity {
+            guard 2 * count > capacity else { return }
+            capacity = min(reserved, capacity * 4, Self.shortPathCapacity)
+        } else if isLong, 3 * sent > capacity {
+            capacity = min(reserved, capacity * 2)
+        }
     }
+
+    /// Whether it has touched no more than a stream on a short path does.
+    var isSmall: Bool { capacity <= Self.shortPathCapacity }
 
     /// The free room, in the order in which to fill it.
     var space: (UnsafeMutableRawBufferPointer, UnsafeMutableRawBufferPointer) {
@@ -97,7 +110,7 @@ final class RingPool {
     }
 
     func giveBack(_ ring: TransmitRing) {
-        if free.count < QUICLimits.pooledRings {
+        if ring.isSmall, free.count < QUICLimits.pooledRings {
             free.append(ring.memory)
         } else {
             ring.memory.deallocate()

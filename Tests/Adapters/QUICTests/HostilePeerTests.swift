@@ -78,18 +78,16 @@ import Testing
         let raw = socket(AF_INET, Int32(SOCK_RAW.rawValue), Int32(IPPROTO_UDP))
         try #require(raw >= 0)
         defer { close(raw) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        let sent = (header + initial).withUnsafeBytes { bytes in
-            withUnsafePointer(to: &address) {
-                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    sendto(
-                        raw, bytes.baseAddress, bytes.count, 0, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                }
+        // A sockaddr_in of 127.0.0.1.
+        let address = [UInt8(AF_INET), 0, 0, 0, 127, 0, 0, 1] + [UInt8](repeating: 0, count: 8)
+        let packet = header + initial
+        let sent = packet.withUnsafeBytes { bytes in
+            address.withUnsafeBytes { name in
+                let name = name.assumingMemoryBound(to: sockaddr.self)
+                return sendto(raw, bytes.baseAddress, bytes.count, 0, name.baseAddress, socklen_t(16))
             }
         }
-        #expect(sent == header.count + initial.count)
+        #expect(sent == packet.count)
         #expect(pair.run { malformed() > before.packetsDropped[.malformed] })
         #expect(pair.server.metrics.connections == before.connections)
         relay.close()

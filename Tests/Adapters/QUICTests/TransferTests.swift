@@ -38,6 +38,47 @@ import Testing
         #expect(server.flows.first?.checksum == checksum)
     }
 
+    /// What is in flight for 40 ms at full speed is far more than a stream holds on a short path.
+    @Test func aLongPathIsFilled() throws {
+        let pair = try Pair()
+        let relay = try Relay(loop: pair.loop, server: pair.server.localAddress, seed: 1)
+        defer { relay.close() }
+        relay.delay = .milliseconds(20)
+        let client = try pair.connect(to: relay.address)
+        try #require(pair.run { client.isConnected && !pair.acceptor.peers.isEmpty })
+        let flow = try #require(client.open())
+        pair.acceptor.peers[0].prepare = { $0.keepsBytes = false }
+        let chunk = [UInt8](repeating: 5, count: 256 << 10)
+        func push() { while flow.stream.write(chunk) == chunk.count {} }
+        flow.onWritable = { _ in push() }
+        push()
+        #expect(pair.run(seconds: 60) { flow.stream.unacknowledgedBytes > 2 << 20 })
+    }
+
+    /// A peer that takes nothing holds no more of what is to be sent than on a short path.
+    @Test func aSlowReaderOnALongPathLeavesBytesWhereTheyAre() throws {
+        let pair = try Pair(server: {
+            $0.initialStreamWindowBytes = 256 << 10
+            $0.maxStreamWindowBytes = 256 << 10
+        })
+        let relay = try Relay(loop: pair.loop, server: pair.server.localAddress, seed: 1)
+        defer { relay.close() }
+        relay.delay = .milliseconds(5)
+        let client = try pair.connect(to: relay.address)
+        try #require(pair.run { client.isConnected && !pair.acceptor.peers.isEmpty })
+        let flow = try #require(client.open())
+        let server = pair.acceptor.peers[0]
+        server.prepare = { $0.consumes = false }
+        let chunk = [UInt8](repeating: 5, count: 64 << 10)
+        func push() { while flow.stream.write(chunk) > 0 {} }
+        flow.onWritable = { _ in push() }
+        push()
+        #expect(pair.run { server.flows.first?.receivedCount == 256 << 10 })
+        pair.run(milliseconds: 100)
+        push()
+        #expect(flow.stream.unacknowledgedBytes <= 1 << 20)
+    }
+
     @Test func sixtyFourMebibytesArriveUnchanged() throws {
         let pair = try Pair()
         let (client, _) = try pair.connected()
