@@ -78,6 +78,7 @@ package final class HTTPServer {
     private var connections: [ObjectIdentifier: HTTPServerConnection] = [:]
     private var isStopping = false
     private var stopped: (() -> Void)?
+    private var stopTimer: LoopTimer?
     private var spareBuffer: [UInt8] = []
     private var dateText: [UInt8] = []
     private var dateDeadline = Instant(nanoseconds: 0)
@@ -116,10 +117,16 @@ package final class HTTPServer {
 
     /// Stops in order: accepts no more, closes idle connections, answers what has been asked with
     /// `Connection: close`, and then calls `finished`, at once if nothing is left.
-    package func stop(finished: @escaping () -> Void) {
+    ///
+    /// - Parameter patience: what is not over by then is cut off: a client may send a request, or take its answer,
+    ///   as slowly as the time limits of each piece allow.
+    package func stop(patience: Duration = .seconds(10), finished: @escaping () -> Void) {
         stopAccepting()
         isStopping = true
         stopped = finished
+        let timer = loop.makeTimer { [weak self] in self?.abort() }
+        timer.arm(at: loop.now + patience)
+        stopTimer = timer
         for connection in Array(connections.values) { connection.stop() }
         tellWhenStopped()
     }
@@ -179,6 +186,8 @@ package final class HTTPServer {
     private func tellWhenStopped() {
         guard isStopping, connections.isEmpty, let stopped else { return }
         self.stopped = nil
+        stopTimer?.cancel()
+        stopTimer = nil
         stopped()
     }
 

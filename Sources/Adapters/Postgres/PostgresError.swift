@@ -49,6 +49,14 @@ package struct PostgresError: Error, Sendable, Hashable, CustomStringConvertible
     /// server has no SQLSTATE of its own for it; its text is not translated.
     package var isCatalogueRace: Bool { sqlState == "XX000" && message.hasPrefix("tuple concurrently ") }
 
+    /// Whether what was in flight may have been committed: nothing has answered it.
+    package var leavesOpen: Bool {
+        switch kind {
+        case .connection, .timeout, .closed: true
+        case .server, .configuration, .unexpectedAnswer: false
+        }
+    }
+
     /// Whether a value in the statement is at fault: trying again can't help, leaving the row out can.
     package var isDataError: Bool {
         guard kind == .server else { return false }

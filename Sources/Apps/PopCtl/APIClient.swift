@@ -91,6 +91,8 @@ final class APIClient {
         let reading = Reading()
         var configuration = HTTPClient.Configuration()
         configuration.bodyBytes = .max
+        // Each event may be a chunk of its own, for as long as somebody looks on.
+        configuration.limits.chunkOverheadBytes = .max
         configuration.streamTimeout = silence
         configuration.onHead = { head in
             reading.isRefused = !head.status.isSuccessful

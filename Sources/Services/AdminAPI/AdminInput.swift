@@ -7,8 +7,12 @@ internal import JSON
 final class AdminFaults {
     private(set) var list: [AdminProblem.Fault] = []
 
+    /// Nobody mends more at once; a body can name a hundred thousand.
+    private static let most = 50
+
     /// The same fault is told once, however often its value is read.
     func add(_ field: String, _ message: String) {
+        guard list.count < Self.most else { return }
         let fault = AdminProblem.Fault(field, message)
         if !list.contains(fault) { list.append(fault) }
     }

@@ -209,6 +209,12 @@ extension AdminProblem {
             self = AdminProblem(
                 .serviceUnavailable, "database_unavailable", "The database can't be reached at the moment."
             ).adding("Retry-After", Self.retryAfterSeconds)
+        case .inDoubt:
+            self = AdminProblem(
+                .serviceUnavailable, "outcome_unknown",
+                "The database has not answered in time: the change may have been made, or may yet be."
+            ).adding("Retry-After", Self.retryAfterSeconds)
+            isUncertain = true
         case .invalidCursor:
             self = .invalid("cursor", "does not belong to this list")
         case .failed:

@@ -1781,7 +1781,10 @@ components:
           schema: { $ref: "#/components/schemas/Problem" }
           example: { type: "about:blank", title: Internal Server Error, status: 500, code: internal_error, detail: A sentence for people., request_id: 4bf92f3577b34da6a3ce929d0e0e4736 }
     DatabaseUnavailable:
-      description: The database can not be reached (`database_unavailable`).
+      description: |
+        The database can not be reached (`database_unavailable`): nothing was done, and nothing will be. Or it has not
+        answered a change in time (`outcome_unknown`): that may have been made, or may yet be. An `Idempotency-Key`
+        stays taken then, until the attempt counts as dead.
       headers:
         X-Request-Id: { $ref: "#/components/headers/RequestID" }
         Retry-After: { $ref: "#/components/headers/RetryAfter" }
@@ -1793,7 +1796,8 @@ components:
       description: |
         The database can not be reached (`database_unavailable`), or the node that holds what was asked for did not
         take the call in time or is down (`node_unreachable`), or too many calls wait for nodes
-        (`too_many_node_requests`). Nothing was done, and nothing will be. Of a call to all nodes, `nodes` names those
+        (`too_many_node_requests`). Nothing was done, and nothing will be; but for a change that the database has not
+        answered in time (`outcome_unknown`), which may have been made, or may yet be. Of a call to all nodes, `nodes` names those
         that could not be asked, and `closed` counts the conns that were closed at the others.
       headers:
         X-Request-Id: { $ref: "#/components/headers/RequestID" }

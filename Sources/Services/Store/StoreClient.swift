@@ -39,6 +39,7 @@ package final class StoreClient: StorePort {
     }
 
     private struct Question {
+        let query: StoreQuery
         let answer: (Result<StoreAnswer, StoreFailure>) -> Void
         let timer: LoopTimer
     }
@@ -115,11 +116,11 @@ package final class StoreClient: StorePort {
         nextNumber += 1
         let number = nextNumber
         let timer = loop.makeTimer { [weak self] in
-            self?.settle(number, .failure(.unavailable("no answer in time")))
+            self?.settle(number, .failure(query.unanswered("no answer in time")))
         }
         let isForNode = if case .askNode = query { true } else { false }
         timer.arm(at: loop.now + (isForNode ? max(patience, Self.nodePatience) : patience))
-        questions[number] = Question(answer: answer, timer: timer)
+        questions[number] = Question(query: query, answer: answer, timer: timer)
         commands.send(.ask(number, query))
     }
 
@@ -130,8 +131,8 @@ package final class StoreClient: StorePort {
         isStopped = true
         commands.send(.stop(within: limit))
         thread.join()
-        for number in Array(questions.keys) {
-            settle(number, .failure(.unavailable("the store has stopped")))
+        for (number, question) in questions {
+            settle(number, .failure(question.query.unanswered("the store has stopped")))
         }
         waitingStarts = [:]
     }

@@ -150,6 +150,7 @@ package enum StoreBatchOutcome: String, Sendable, Hashable, CaseIterable {
 /// Why a query had no answer.
 package enum StoreQueryFault: String, Sendable, Hashable, CaseIterable {
     case unavailable
+    case inDoubt = "in_doubt"
     case invalidCursor = "invalid_cursor"
     case failed
 
@@ -157,6 +158,7 @@ package enum StoreQueryFault: String, Sendable, Hashable, CaseIterable {
         self =
             switch failure {
             case .unavailable: .unavailable
+            case .inDoubt: .inDoubt
             case .invalidCursor: .invalidCursor
             case .failed: .failed
             }

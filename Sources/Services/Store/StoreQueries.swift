@@ -73,6 +73,23 @@ package enum StoreQuery: Sendable, Hashable {
     case events(behind: [EventPosition])
 }
 
+extension StoreQuery {
+    /// Whether it makes a change that somebody has asked for, and that is not to be made twice.
+    var isOrder: Bool {
+        switch self {
+        case .enrollDevice, .revokeToken, .setDeviceEnabled, .createAdminToken, .deleteAdminToken,
+            .createUser, .changeUser, .deleteUser:
+            true
+        default: false
+        }
+    }
+
+    /// What a failure is without an answer of the database.
+    func unanswered(_ cause: String) -> StoreFailure {
+        isOrder ? .inDoubt(cause) : .unavailable(cause)
+    }
+}
+
 /// The answer to the query of the same name; `admission` and `changed` to those that change something.
 package enum StoreAnswer: Sendable, Hashable {
     case devices(ListPage<DeviceRow>)
@@ -135,6 +152,8 @@ package struct TokenHolder: Sendable, Hashable {
 package enum StoreFailure: Error, Sendable, Hashable, CustomStringConvertible {
     /// The database is away or did not answer in time; the caller may retry.
     case unavailable(String)
+    /// A change was sent, and no answer came: it may have been made, or may yet be.
+    case inDoubt(String)
     /// The cursor belongs to another list, sort or order: the asker's mistake.
     case invalidCursor
     /// The database refused the query: our mistake, or its schema's.
@@ -143,6 +162,7 @@ package enum StoreFailure: Error, Sendable, Hashable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .unavailable(let cause): "database unavailable: \(cause)"
+        case .inDoubt(let cause): "a change may have been made: \(cause)"
         case .invalidCursor: "the cursor does not belong to this list"
         case .failed(let cause): "database query failed: \(cause)"
         }

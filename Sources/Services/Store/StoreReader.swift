@@ -151,6 +151,7 @@ final class StoreReader {
             guard let last = results.last else { throw PostgresError(.unexpectedAnswer, "no result") }
             return .success(try answer(query, results, last))
         } catch {
+            if error.leavesOpen, query.isOrder { return .failure(.inDoubt(error.description)) }
             return .failure(failure(error, isOfList: query.isList))
         }
     }

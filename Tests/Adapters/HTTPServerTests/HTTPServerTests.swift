@@ -317,6 +317,19 @@ import Testing
         #expect(busy.text.contains("Connection: close\r\n"))
     }
 
+    /// Each piece of its body comes in time, and so does never the whole.
+    @Test func aSlowClientDoesNotKeepTheServerFromStopping() throws {
+        let bench = try Bench(answer: echoPath)
+        let slow = bench.connect()
+        slow.send("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n")
+        #expect(bench.run { !slow.received.isEmpty })
+        var isStopped = false
+        bench.server.stop(patience: .milliseconds(30)) { isStopped = true }
+        #expect(!isStopped)
+        #expect(bench.run { isStopped && slow.hasEnded })
+        #expect(slow.text == "HTTP/1.1 100 Continue\r\n\r\n")
+    }
+
     @Test func oneConnectionMoreThanTheLimitIsClosed() throws {
         var configuration = HTTPServer.Configuration()
         configuration.connectionLimit = 1

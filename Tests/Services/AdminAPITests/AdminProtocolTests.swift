@@ -110,6 +110,8 @@ struct AdminProtocolTests {
         #expect(unknown.status == 422)
         #expect(unknown.code == "validation_failed")
         #expect(unknown.faults == ["color", "size"])
+        let many = try bench.get("/v1/conns?" + (0..<400).map { "p\($0)" }.joined(separator: "&"))
+        #expect(many.faults == (0..<50).map { "p\($0)" })
         #expect(try bench.get("/v1/conns?user=a&user=b").faults == ["user"])
         #expect(try bench.get("/v1/conns/\(liveConn(1).connID)?reason=x").faults == ["reason"])
         for limit in ["0", "1001", "-1", "x", "", "99999999999999999999", "1.0"] {

@@ -139,6 +139,23 @@ struct RepeatedCallTests {
         #expect(keys.rows.isEmpty)
     }
 
+    /// The key stays taken: another attempt could make the change twice.
+    @Test func aChangeThatMayHaveBeenMadeKeepsItsKey() throws {
+        bench.backend.failure = .inDoubt("no answer in time")
+        bench.backend.database = { [keys] query in
+            if case .createAdminToken = query { return nil }
+            return keys.answer(query)
+        }
+        func create() throws -> AdminBench.Answer {
+            try bench.send(
+                .post, "/v1/tokens", body: #"{"name":"t","scope":"read"}"#, fields: ["Idempotency-Key": "k"])
+        }
+        let first = try create()
+        #expect(first.status == 503)
+        #expect(first.code == "outcome_unknown")
+        #expect(try create().code == "idempotency_key_in_flight")
+    }
+
     @Test func aSecretIsNotRepeated() throws {
         bench.backend.database = { [keys] query in
             guard case .createAdminToken(let token) = query else { return keys.answer(query) }

@@ -1,5 +1,6 @@
 import Domain
 import EventLoop
+import Glibc
 import Postgres
 import TemporaryPostgres
 import Testing
@@ -65,6 +66,32 @@ import Testing
         }
         #expect(store.pump { acknowledged == 500 })
         #expect(try sql.scalar("SELECT count(*) FROM pop.device_sessions") == "500")
+    }
+
+    /// The server takes a change and is not heard of again: nobody knows, and nobody may say that nothing was done.
+    @Test func aChangeWithoutAnAnswerIsInDoubtAndAQuestionIsNot() throws {
+        let store = try StoreHarness(
+            TemporaryPostgres.makeDatabase(), poolSize: 3, queryTimeout: .milliseconds(200))
+        let sql = try BlockingConnection(store.databaseURL)
+        #expect(store.pump { store.client.health.isConnected })
+        let readers = try sql.query(
+            """
+            SELECT pid FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'pop-node reader'
+            """
+        ).rows.map { try $0.integer("pid", as: pid_t.self) }
+        #expect(!readers.isEmpty)
+        for reader in readers { kill(reader, SIGSTOP) }
+        defer { for reader in readers { kill(reader, SIGCONT) } }
+        var answers: [Result<StoreAnswer, StoreFailure>] = []
+        let name = try #require(UserName("alice"))
+        store.client.ask(.deleteUser(name)) { answers.append($0) }
+        store.client.ask(.user(name)) { answers.append($0) }
+        #expect(store.pump { answers.count == 2 })
+        let failures = answers.map { answer -> StoreFailure? in
+            if case .failure(let failure) = answer { failure } else { nil }
+        }
+        #expect(failures == [.inDoubt("no answer in time"), .unavailable("no answer in time")])
     }
 
     @Test func aStoreWithoutADatabaseAnswersThatItIsUnavailable() throws {
