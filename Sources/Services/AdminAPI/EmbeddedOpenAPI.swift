@@ -1945,7 +1945,7 @@ components:
       required: [name, password]
       properties:
         name: { type: string, pattern: "^[A-Za-z0-9._@+]{1,64}$", description: "No hyphen: one begins the parameters behind a name." }
-        password: { type: string, minLength: 1, maxLength: 255, writeOnly: true, description: SOCKS5 carries at most 255 bytes of it. }
+        password: { type: string, minLength: 1, maxLength: 255, pattern: "^[^\\u0000]+$", writeOnly: true, description: SOCKS5 carries at most 255 bytes of it. }
         max_conns: { type: [integer, "null"], minimum: 0, maximum: 1000000, description: Most conns at once at one node; null for no limit. }
         bytes_quota: { type: [integer, "null"], minimum: 0, maximum: 9007199254740992, description: "Most bytes in a calendar month (UTC), both ways, at all nodes; null for no limit." }
         rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Most bytes in a second of all conns together, both ways, at each node; null for no limit. Conns that are open follow a change." }
@@ -1955,7 +1955,7 @@ components:
       type: object
       additionalProperties: false
       properties:
-        password: { type: string, minLength: 1, maxLength: 255, writeOnly: true, description: SOCKS5 carries at most 255 bytes of it. }
+        password: { type: string, minLength: 1, maxLength: 255, pattern: "^[^\\u0000]+$", writeOnly: true, description: SOCKS5 carries at most 255 bytes of it. }
         max_conns: { type: [integer, "null"], minimum: 0, maximum: 1000000, description: Most conns at once at one node; null for no limit. }
         bytes_quota: { type: [integer, "null"], minimum: 0, maximum: 9007199254740992, description: "Most bytes in a calendar month (UTC), both ways, at all nodes; null for no limit." }
         rate_bytes_per_second: { type: [integer, "null"], minimum: 1, maximum: 9007199254740992, description: "Most bytes in a second of all conns together, both ways, at each node; null for no limit. Conns that are open follow a change." }
@@ -1977,7 +1977,7 @@ components:
       additionalProperties: false
       required: [username]
       properties:
-        username: { type: string, maxLength: 4096, description: A user name with its parameters. }
+        username: { type: string, maxLength: 4096, pattern: "^[^\\u0000]*$", description: A user name with its parameters. }
         reason: { $ref: "#/components/schemas/ReasonText" }
     RouteExplanation:
       type: object
