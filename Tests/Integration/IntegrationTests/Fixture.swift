@@ -6,7 +6,7 @@ final class Fixture {
     struct TimedOut: Error, CustomStringConvertible {
         let what: String
         let logs: String
-        var description: String { "timed out waiting until \(what)\n\(logs)" }
+        var description: String { "gave up waiting until \(what)\n\(logs)" }
     }
 
     let folder: URL
@@ -67,7 +67,10 @@ final class Fixture {
             ],
             environment: ["POP_ADMIN_TOKEN": Self.token], folder: folder)
         node = started
-        try wait("the node is ready") { (try? get(isReady ? "/readyz" : "/livez").status) == 200 }
+        try wait("the node is ready") {
+            guard started.isRunning else { throw TimedOut(what: "the node starts", logs: started.logText) }
+            return (try? get(isReady ? "/readyz" : "/livez").status) == 200
+        }
     }
 
     func startDevice(

@@ -164,9 +164,3 @@ final class TestServer: Sendable {
         }
     }
 }
-
-/// A port of loopback that nothing listens on at the moment.
-func unusedPort() throws -> UInt16 {
-    let server = try TestServer { _ in }
-    return server.port
-}
