@@ -380,6 +380,7 @@ class ConsoleTest(unittest.TestCase):
         page.fill("Deadline in seconds", "600", "dialog")
         page.press("Preview", "dialog")
         page.see("2 devices in about", "dialog .box")
+        page.see("at the rate set", "dialog .box")
         page.see("of 1 conn likely cut", "dialog .box")
         page.confirm("Start drain", "upgrade <now>")
         page.see("have left", ".drain-progress")
@@ -475,7 +476,7 @@ class ConsoleTest(unittest.TestCase):
         self.stand.request("DELETE", f"/v1/tokens/{token_id}")
         page.see("does not accept this token any more", ".box")
 
-    def test_28_users_are_made_changed_and_deleted(self):
+    def test_27_users_are_made_changed_and_deleted(self):
         page = self.browser
         page.go("#/users")
         page.see("No users")

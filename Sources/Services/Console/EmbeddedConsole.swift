@@ -1551,7 +1551,7 @@ export function name(text, attributes = {}) {
 
 """###),
 ConsoleFile(
-name: "drain.js", digest: "5025a3ffaa51b2f84fde875bba8352c9eae7c9090dce36893e0556bfced2a345",
+name: "drain.js", digest: "0c6b1304ece21a1f6f96670a0124089d81ced24b99d2a07b862a0b41a9225535",
 text: ###"""
 // A node's drain: ordering one, watching how far it is, and taking it back.
 
@@ -1623,10 +1623,24 @@ class Progress {
     setText(this.#text, `${count(done)} of ${plural(drain.devices_total, "device")} have left, `
       + `${plural(drain.conns_remaining, "conn")} still open`);
     const left = drain.deadline_at ? -secondsSince(drain.deadline_at) : null;
-    const rest = drain.eta_seconds > 0 ? `, done in about ${duration(drain.eta_seconds)}` : "";
+    const rest = drain.eta_seconds > 0 ? `, done in ${estimate(drain)}` : "";
     setText(this.#countdown, left === null ? "" : left > 0
       ? `Deadline in ${duration(left)}${rest}` : "The deadline has passed");
   }
+}
+
+/** What the estimate rests on: a rate that was measured is worth more than one that was ordered. */
+const BASES = {
+  measured_rate: "at the rate measured",
+  set_rate: "at the rate set",
+  taker_rate: "at the rate that other nodes take",
+  oldest_conn: "by the oldest conn",
+  deadline: "by the deadline",
+};
+
+function estimate({ eta_seconds: seconds, eta_basis: basis }) {
+  const rests = BASES[basis];
+  return `about ${duration(seconds)}${rests ? ` ${rests}` : ""}`;
 }
 
 export function drainFacts(drain) {
@@ -1695,7 +1709,7 @@ export function askToDrain(node, present, done) {
 
 function previewText(preview) {
   const parts = [
-    h("p", {}, `${plural(preview.devices_total, "device")} in about ${duration(preview.eta_seconds)}; `
+    h("p", {}, `${plural(preview.devices_total, "device")} in ${estimate(preview)}; `
       + `${count(preview.conns_likely_cut)} of ${plural(preview.conns_total, "conn")} likely cut.`),
   ];
   if (preview.targets?.length > 0) {
@@ -5012,7 +5026,7 @@ function askToRevoke(token, done) {
 
 """###),
 ConsoleFile(
-name: "users.js", digest: "15136c3d7e82eb1a596d8054533d1a82c33441791b9c95470f6bad95159aac74",
+name: "users.js", digest: "127914a6a8b5bdb71adea19173e7c4aefd26df70bba60d437c8386d059d37b49",
 text: ###"""
 // Users of the ingress: who may come in, and what each may have.
 
@@ -5088,7 +5102,7 @@ function locationsText(user) {
 
 function askForUser(done) {
   const fields = {
-    name: field("Name", input("", { autocapitalize: "none" }), { hint: "Letters, digits and . _ @ +" }),
+    name: field("Name", input("", { autocapitalize: "none", autocomplete: "username" }), { hint: "Letters, digits and . _ @ +" }),
     password: passwordField(),
     ...limitFields(null),
   };
@@ -5116,6 +5130,8 @@ function askForLimits(user, done) {
 
 function askForPassword(user, done) {
   const fields = { password: passwordField() };
+  // So that a password manager keeps the password under the user's name.
+  fields.password.element.prepend(input(user.name, { autocomplete: "username", hidden: true }));
   ask({
     title: `A new password for ${visible(user.name)}`,
     text: "The old one lets nobody in any more. Open conns stay.",

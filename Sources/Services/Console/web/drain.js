@@ -68,10 +68,24 @@ class Progress {
     setText(this.#text, `${count(done)} of ${plural(drain.devices_total, "device")} have left, `
       + `${plural(drain.conns_remaining, "conn")} still open`);
     const left = drain.deadline_at ? -secondsSince(drain.deadline_at) : null;
-    const rest = drain.eta_seconds > 0 ? `, done in about ${duration(drain.eta_seconds)}` : "";
+    const rest = drain.eta_seconds > 0 ? `, done in ${estimate(drain)}` : "";
     setText(this.#countdown, left === null ? "" : left > 0
       ? `Deadline in ${duration(left)}${rest}` : "The deadline has passed");
   }
+}
+
+/** What the estimate rests on: a rate that was measured is worth more than one that was ordered. */
+const BASES = {
+  measured_rate: "at the rate measured",
+  set_rate: "at the rate set",
+  taker_rate: "at the rate that other nodes take",
+  oldest_conn: "by the oldest conn",
+  deadline: "by the deadline",
+};
+
+function estimate({ eta_seconds: seconds, eta_basis: basis }) {
+  const rests = BASES[basis];
+  return `about ${duration(seconds)}${rests ? ` ${rests}` : ""}`;
 }
 
 export function drainFacts(drain) {
@@ -140,7 +154,7 @@ export function askToDrain(node, present, done) {
 
 function previewText(preview) {
   const parts = [
-    h("p", {}, `${plural(preview.devices_total, "device")} in about ${duration(preview.eta_seconds)}; `
+    h("p", {}, `${plural(preview.devices_total, "device")} in ${estimate(preview)}; `
       + `${count(preview.conns_likely_cut)} of ${plural(preview.conns_total, "conn")} likely cut.`),
   ];
   if (preview.targets?.length > 0) {

@@ -72,7 +72,7 @@ function locationsText(user) {
 
 function askForUser(done) {
   const fields = {
-    name: field("Name", input("", { autocapitalize: "none" }), { hint: "Letters, digits and . _ @ +" }),
+    name: field("Name", input("", { autocapitalize: "none", autocomplete: "username" }), { hint: "Letters, digits and . _ @ +" }),
     password: passwordField(),
     ...limitFields(null),
   };
@@ -100,6 +100,8 @@ function askForLimits(user, done) {
 
 function askForPassword(user, done) {
   const fields = { password: passwordField() };
+  // So that a password manager keeps the password under the user's name.
+  fields.password.element.prepend(input(user.name, { autocomplete: "username", hidden: true }));
   ask({
     title: `A new password for ${visible(user.name)}`,
     text: "The old one lets nobody in any more. Open conns stay.",
