@@ -20,7 +20,8 @@ extension QUICConnection {
         table.pointee.stream_acknowledged = { stream, offset in
             guard let stream else { return }
             Unmanaged<QUICStream>.fromOpaque(stream)._withUnsafeGuaranteedRef { stream in
-                guard stream.acknowledge(upTo: offset), !stream.isInWritableList else { return }
+                let now = stream.owner?.endpoint.nowNanoseconds ?? 0
+                guard stream.acknowledge(upTo: offset, now), !stream.isInWritableList else { return }
                 stream.isInWritableList = true
                 stream.owner?.writableStreams.append(stream)
             }
@@ -76,8 +77,13 @@ extension QUICConnection {
         table.pointee.path_validated = { connection in
             QUICConnection.from(connection)?.isPathValidationDone = true
         }
-        table.pointee.datagram_lost = { connection in
+        table.pointee.datagram_acknowledged = { connection, count in
+            guard count > QUICLimits.commonPayload else { return }
+            QUICConnection.from(connection)?.largeDatagramsLost = 0
+        }
+        table.pointee.datagram_lost = { connection, count in
             guard let connection = QUICConnection.from(connection) else { return }
+            if count > QUICLimits.commonPayload { connection.largeDatagramsLost += 1 }
             connection.counters.datagramsLost &+= 1
             connection.endpoint.metrics.datagramsLost &+= 1
         }

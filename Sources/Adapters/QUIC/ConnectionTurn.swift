@@ -133,6 +133,7 @@ extension QUICConnection {
         }
         if isPathValidationDone, pendingEnd == nil, let library {
             isPathValidationDone = false
+            largestPayload = endpoint.largestPayload
             var local = cl_address()
             var peer = cl_address()
             cq_current_path(library, &local, &peer)

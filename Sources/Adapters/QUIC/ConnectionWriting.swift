@@ -32,7 +32,9 @@ extension QUICConnection {
             isPaced ? QUICLimits.packetsPerStreamTurn : QUICLimits.packetsPerStreamTurnUnpaced
         let holdsStreams = holdsStreams(info)
         let batch = endpoint.batch
-        batch.begin(local: lastLocal, peer: lastPeer)
+        if info.bytes_in_flight >= QUICLimits.bytesInFlightForJumboFrames { movesMuch = true }
+        let payload = payloadLimit(library, info.smoothed_rtt, now)
+        batch.begin(local: lastLocal, peer: lastPeer, payload: payload)
         isInLibrary = true
         var isPacketOpen = false
         var isMoreLeft = false
@@ -40,7 +42,7 @@ extension QUICConnection {
         steps: while true {
             if !isPacketOpen {
                 // A turn ends with a whole batch rather than with one more packet on its own.
-                if budget < batch.space, hasWritten {
+                if budget < payload, hasWritten {
                     isMoreLeft = true
                     break
                 }
@@ -128,7 +130,7 @@ extension QUICConnection {
         }
         guard let stream = firstSender, phase == .open else {
             let size = cq_write_stream(
-                library, batch.end, batch.space, -1, false, false, nil, 0, nil, 0, &written, now)
+                library, batch.end, packetSpace, -1, false, false, nil, 0, nil, 0, &written, now)
             return result(size)
         }
         let pieces = stream.pieces
@@ -136,10 +138,10 @@ extension QUICConnection {
         // Only what leaves room in a packet of the smallest size is worth sharing one.
         let sharesPacket = unsent < 1_000 && stream.nextSender !== stream
         let size = cq_write_stream(
-            library, batch.end, batch.space, stream.id, stream.wantsFinish, sharesPacket, pieces.first,
+            library, batch.end, packetSpace, stream.id, stream.wantsFinish, sharesPacket, pieces.first,
             pieces.firstCount, pieces.second, pieces.secondCount, &written, now)
         if written.taken >= 0 {
-            stream.markSent(Int(written.taken))
+            stream.markSent(Int(written.taken), now)
             packetsOfTurn += 1
             if !stream.hasSomethingToSend {
                 dequeue(stream)
@@ -172,7 +174,7 @@ extension QUICConnection {
         _ library: OpaquePointer, _ batch: PacketBatch, _ written: inout cq_written, _ now: UInt64
     ) -> Step {
         let size = cq_write_stream(
-            library, batch.end, batch.space, -1, false, false, nil, 0, nil, 0, &written, now)
+            library, batch.end, packetSpace, -1, false, false, nil, 0, nil, 0, &written, now)
         return result(size)
     }
 
@@ -180,14 +182,14 @@ extension QUICConnection {
         _ library: OpaquePointer, _ queue: DatagramQueue, _ datagram: UnsafeRawBufferPointer,
         _ batch: PacketBatch, _ written: inout cq_written, _ isPacketOpen: inout Bool, _ now: UInt64
     ) -> Step {
-        if datagram.count > cq_datagram_limit(library) {
+        if datagram.count > cq_datagram_limit(library, largestPayload) {
             // The path has become smaller: the datagram would wait for ever and block those behind it.
             queue.removeFirst()
             endpoint.metrics.datagramsDropped.note(.tooLarge)
             return .again
         }
         let size = cq_write_datagram(
-            library, batch.end, batch.space, datagram.baseAddress, datagram.count, datagram.count < 1_000,
+            library, batch.end, packetSpace, datagram.baseAddress, datagram.count, datagram.count < 1_000,
             &written, now)
         if written.accepted {
             queue.removeFirst()

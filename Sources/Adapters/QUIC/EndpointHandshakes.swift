@@ -128,7 +128,8 @@ extension QUICEndpoint {
         settings.initial_max_streams = configuration.maxIncomingStreams
         settings.max_window = configuration.maxConnectionWindowBytes
         settings.max_stream_window = configuration.maxStreamWindowBytes
-        settings.max_udp_payload = UInt64(configuration.fixedPayloadBytes ?? 0)
+        settings.fixed_udp_payload = UInt64(configuration.fixedPayloadBytes ?? 0)
+        settings.largest_udp_payload = UInt64(QUICLimits.largestPayload)
         settings.max_datagram_frame = 65_535
         settings.fast_aead = configuration.usesFastEncryption
         settings.chacha20_only = configuration.usesChaCha20Only

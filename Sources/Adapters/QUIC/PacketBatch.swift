@@ -12,11 +12,12 @@ final class PacketBatch {
     private(set) var isLastShorter = false
     private(set) var local = cl_address()
     private(set) var peer = cl_address()
-    private let largestPacket: Int
+    /// How long packets are at most, but for probes of the path MTU: those are longer than what the batch has room
+    /// for by itself, and start the next one.
+    private(set) var usualPacket = 0
 
     /// Room for a batch and for one packet behind it that turns out not to belong to it.
-    init(largestPacket: Int) {
-        self.largestPacket = largestPacket
+    init() {
         base = .allocate(capacity: 2 * 65_536)
     }
 
@@ -27,13 +28,17 @@ final class PacketBatch {
     var bytes: UnsafeMutableRawPointer { UnsafeMutableRawPointer(base) }
     /// Where the next packet is written.
     var end: UnsafeMutablePointer<UInt8> { base + count }
-    /// How long it may be.
-    var space: Int { largestPacket }
 
     var hasRoom: Bool {
-        count + largestPacket <= QUICLimits.bytesPerSend && segments < QUICLimits.segmentsPerSend
+        count + usualPacket <= QUICLimits.bytesPerSend && segments < QUICLimits.segmentsPerSend
     }
     var isComplete: Bool { isLastShorter || segments == QUICLimits.segmentsPerSend }
+
+    /// - Parameter payload: how long packets of this way may be at most.
+    func begin(local: cl_address, peer: cl_address, payload: Int) {
+        usualPacket = payload
+        begin(local: local, peer: peer)
+    }
 
     func begin(local: cl_address, peer: cl_address) {
         self.local = local

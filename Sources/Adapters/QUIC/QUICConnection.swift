@@ -84,6 +84,15 @@ package final class QUICConnection {
     /// Whether bursts are spread over time, as they are until the path is found to be short.
     var isPaced: Bool
 
+    /// How long UDP payloads may be on this path whatever discovery has found (RFC 8899 section 4.3).
+    var largestPayload: Int
+    /// Whether there was once enough in flight for larger packets to matter.
+    var movesMuch: Bool
+    /// When it is next asked whether large packets arrive.
+    var nextPathCheckAt: UInt64 = 0
+    /// Since a large one arrived last.
+    var largeDatagramsLost = 0
+
     /// Whether round trips take so long that much more is in flight than in a processor's cache.
     var isLongPath = false
 
@@ -128,6 +137,8 @@ package final class QUICConnection {
         self.endpoint = endpoint
         self.isServer = isServer
         isPaced = endpoint.configuration.isPaced
+        largestPayload = endpoint.largestPayload
+        movesMuch = endpoint.configuration.fixedPayloadBytes != nil
         peerAddress = peer
         self.sourceConnectionID = sourceConnectionID.bytes
         connectionIDs = [sourceConnectionID]
@@ -167,7 +178,7 @@ package final class QUICConnection {
     /// The largest datagram that can be sent now; 0 when the peer takes none.
     package var datagramLimitBytes: Int {
         guard let library, phase == .open else { return 0 }
-        return cq_datagram_limit(library)
+        return cq_datagram_limit(library, largestPayload)
     }
 
     /// What can be queued by `sendDatagram` now without an older one giving way.

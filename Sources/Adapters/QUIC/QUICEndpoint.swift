@@ -25,6 +25,8 @@ package final class QUICEndpoint {
     let loop: EventLoop
     let rings: RingPool
     let batch: PacketBatch
+    /// What a packet may take at most, on any path.
+    let largestPayload: Int
     let table = ConnectionTable()
     var lingering = 0
     private(set) var isSendBlocked = false
@@ -58,10 +60,11 @@ package final class QUICEndpoint {
         precondition((0..<configuration.loopCount).contains(configuration.loopIndex), "no such loop")
         self.loop = loop
         self.configuration = configuration
+        largestPayload = max(QUICLimits.largestPayload, configuration.fixedPayloadBytes ?? 0)
         self.serverCredentials = serverCredentials
         self.delegate = delegate
         rings = RingPool(ringBytes: max(TransmitRing.initialCapacity, configuration.transmitRingBytes))
-        batch = PacketBatch(largestPacket: max(1_500, configuration.fixedPayloadBytes ?? 0))
+        batch = PacketBatch()
         receiver = DatagramReceiver(slots: configuration.receiveSlots)
         (descriptor, localAddress) = try Self.bind(address, configuration)
         boundAddress = cl_address(localAddress)

@@ -83,6 +83,8 @@ package struct QUICMetrics: Sendable, Hashable {
     package var packetsOverrun: UInt64 = 0
     /// Sends refused by the system for another reason than a full buffer.
     package var sendsFailed: UInt64 = 0
+    /// Paths that took jumbo frames and then seemed to take them no longer.
+    package var payloadsReduced: UInt64 = 0
 
     package var retriesSent: UInt64 = 0
     package var versionNegotiationsSent: UInt64 = 0
@@ -116,7 +118,7 @@ package struct QUICMetrics: Sendable, Hashable {
     package mutating func add(_ other: QUICMetrics) {
         let sums: [WritableKeyPath<QUICMetrics, UInt64>] = [
             \.packetsReceived, \.packetsSent, \.packetsLost, \.bytesReceived, \.bytesSent, \.sendsFailed,
-            \.packetsOverrun,
+            \.packetsOverrun, \.payloadsReduced,
             \.retriesSent, \.versionNegotiationsSent, \.statelessResetsSent, \.handshakesStarted,
             \.handshakesCompleted, \.migrations, \.streamsOpened, \.datagramsSent, \.datagramsReceived,
             \.datagramsLost,

@@ -32,6 +32,8 @@ package final class QUICStream {
     private var ring: TransmitRing?
     /// The stream offset up to which the peer has acknowledged.
     private var acknowledgedOffset: UInt64 = 0
+    /// When it last grew, or the first of the bytes in flight was sent.
+    private var acknowledgedAt: UInt64 = 0
     private var received = 0
     private var consumedCount = 0
     private(set) var wantsFinish = false
@@ -204,13 +206,20 @@ package final class QUICStream {
     }
 
     /// The library has taken `count` bytes, and FIN when that was all and FIN was asked for.
-    func markSent(_ count: Int) {
+    func markSent(_ count: Int, _ now: UInt64) {
+        if ring?.sent == 0 { acknowledgedAt = now }
         ring?.markSent(count)
         if wantsFinish, unsentBytes == 0 { isFinishSent = true }
     }
 
+    /// Whether bytes are in flight and none was acknowledged since `instant`.
+    func isUnacknowledged(since instant: UInt64) -> Bool {
+        (ring?.sent ?? 0) > 0 && acknowledgedAt < instant
+    }
+
     /// Bytes before `offset` are acknowledged; answers whether `quicWritable` is due.
-    func acknowledge(upTo offset: UInt64) -> Bool {
+    func acknowledge(upTo offset: UInt64, _ now: UInt64) -> Bool {
+        acknowledgedAt = now
         let count = Int(offset - acknowledgedOffset)
         acknowledgedOffset = offset
         guard count > 0, ring != nil else { return false }

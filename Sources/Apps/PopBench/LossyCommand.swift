@@ -16,6 +16,8 @@ package struct LinkPlan: Sendable, Equatable {
     package var bitsPerSecond: Int
     /// What waits for the link before more is dropped.
     package var queueBytes: Int
+    /// Larger datagrams are lost.
+    package var payloadBytes: Int
 }
 
 package struct LossyCommand: ParsableCommand {
@@ -38,6 +40,9 @@ package struct LossyCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Rate, each way.", valueName: "Mbit/s")) var rate = 500
     @Option(help: ArgumentHelp("Queue, each way.", valueName: "KiB")) var queue = 1_024
 
+    @Option(help: ArgumentHelp("The longest IP packet; longer ones are lost.", valueName: "bytes")) var mtu =
+        1_500
+
     package init() {}
 
     package func validate() throws {
@@ -45,19 +50,23 @@ package struct LossyCommand: ParsableCommand {
             throw ValidationError("--listen and --node must be an address and a port")
         }
         guard (0...10_000).contains(delay), (0...100).contains(loss), (1...100_000).contains(rate),
-            (1...1_048_576).contains(queue)
+            (1...1_048_576).contains(queue), (1_280...65_535).contains(mtu)
         else {
             throw ValidationError(
-                "--delay must be 0 to 10000, --loss 0 to 100, --rate 1 to 100000, --queue 1 to 1048576")
+                "--delay must be 0 to 10000, --loss 0 to 100, --rate 1 to 100000, --queue 1 to 1048576, "
+                    + "--mtu 1280 to 65535")
         }
     }
 
     /// Nil for what `validate` refuses.
     var plan: LinkPlan? {
         guard let address = SocketAddress(listen), let node = SocketAddress(node) else { return nil }
+        // IPv4's header and UDP's; IPv6's is 20 bytes longer.
+        var headers = 28
+        if case .v6 = address.ip { headers = 48 }
         return LinkPlan(
             address: address, node: node, roundTrip: .milliseconds(delay),
             lossPerMillion: Int((loss * 10_000).rounded()), bitsPerSecond: rate * 1_000_000,
-            queueBytes: queue << 10)
+            queueBytes: queue << 10, payloadBytes: mtu - headers)
     }
 }

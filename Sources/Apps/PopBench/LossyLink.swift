@@ -110,7 +110,9 @@ final class LossyLink {
         mutating func enter(
             _ bytes: [UInt8], _ flow: Flow, at now: Instant, using random: inout SystemRandom
         ) {
-            guard Int.random(in: 0..<1_000_000, using: &random) >= plan.lossPerMillion else { return }
+            guard bytes.count <= plan.payloadBytes,
+                Int.random(in: 0..<1_000_000, using: &random) >= plan.lossPerMillion
+            else { return }
             let start = max(now, freeAt)
             // What is before it on the wire, in bytes.
             let queued = Double((start - now).nanoseconds) * Double(plan.bitsPerSecond) / 8e9

@@ -107,9 +107,16 @@ static int on_datagram(ngtcp2_conn *conn, uint32_t flags, const uint8_t *data, s
     return 0;
 }
 
+// A datagram's id is its length.
+static int on_datagram_acknowledged(ngtcp2_conn *conn, uint64_t id, void *user_data) {
+    (void)conn;
+    SELF->callbacks->datagram_acknowledged(SELF->context, id);
+    return 0;
+}
+
 static int on_datagram_lost(ngtcp2_conn *conn, uint64_t id, void *user_data) {
-    (void)conn, (void)id;
-    SELF->callbacks->datagram_lost(SELF->context);
+    (void)conn;
+    SELF->callbacks->datagram_lost(SELF->context, id);
     return 0;
 }
 
@@ -193,12 +200,15 @@ static const ngtcp2_callbacks server_callbacks = {
     .delete_crypto_aead_ctx = cq_delete_packet_key,
     .delete_crypto_cipher_ctx = cq_delete_header_key,
     .recv_datagram = on_datagram,
+    .ack_datagram = on_datagram_acknowledged,
     .lost_datagram = on_datagram_lost,
     .get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb,
     .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
 };
 
 // MARK: Creation
+
+bool cq_finds_jumbo_frames(void) { return NGTCP2_VERSION_NUM >= 0x010400; }
 
 static void set_settings(ngtcp2_settings *settings, const struct cq_settings *from) {
     ngtcp2_settings_default(settings);
@@ -212,13 +222,22 @@ static void set_settings(ngtcp2_settings *settings, const struct cq_settings *fr
     settings->handshake_timeout = from->handshake_timeout;
     settings->max_window = from->max_window;
     settings->max_stream_window = from->max_stream_window;
-    if (from->max_udp_payload != 0) {
-        settings->max_tx_udp_payload_size = from->max_udp_payload;
+    if (from->fixed_udp_payload != 0) {
+        settings->max_tx_udp_payload_size = from->fixed_udp_payload;
         settings->no_tx_udp_payload_size_shaping = 1;
         settings->no_pmtud = 1;
-    } else {
-        settings->max_tx_udp_payload_size = NGTCP2_MAX_PMTUD_UDP_PAYLOAD_SIZE;
+        return;
     }
+#if NGTCP2_VERSION_NUM >= 0x010400
+    // Ethernet with tunnels in the way, PPPoE, plain Ethernet and jumbo frames, each less the headers of IPv6 and
+    // UDP. The likeliest is first; what is not taken is asked for no more.
+    static const uint16_t probes[] = {1406, 1342, 1232, 1444, 1452, 8952};
+    settings->pmtud_probes = probes;
+    settings->pmtud_probeslen = sizeof probes / sizeof probes[0];
+    settings->max_tx_udp_payload_size = from->largest_udp_payload;
+#else
+    settings->max_tx_udp_payload_size = NGTCP2_MAX_PMTUD_UDP_PAYLOAD_SIZE;
+#endif
 }
 
 static void set_params(ngtcp2_transport_params *params, const struct cq_settings *from) {
@@ -383,7 +402,7 @@ ssize_t cq_write_datagram(cq_connection *connection, uint8_t *bytes, size_t capa
     int accepted = 0;
     ngtcp2_ssize size =
         ngtcp2_conn_writev_datagram(connection->conn, &connection->packet_path.path, &info, bytes, capacity,
-                                    &accepted, flags, 0, &piece, count > 0 ? 1 : 0, now);
+                                    &accepted, flags, count, &piece, count > 0 ? 1 : 0, now);
     written->accepted = accepted != 0;
     return finish_write(connection, size, &info, written);
 }

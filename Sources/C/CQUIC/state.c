@@ -17,7 +17,7 @@ int cq_handle_expiry(cq_connection *connection, uint64_t now) {
     return cq_result(connection, ngtcp2_conn_handle_expiry(connection->conn, now));
 }
 
-size_t cq_datagram_limit(cq_connection *connection) {
+size_t cq_datagram_limit(cq_connection *connection, size_t largest) {
     const ngtcp2_transport_params *peer = ngtcp2_conn_get_remote_transport_params(connection->conn);
     if (peer == NULL) return 0;
     // DATAGRAM frame: type and a length of two bytes (RFC 9221 section 4).
@@ -25,6 +25,7 @@ size_t cq_datagram_limit(cq_connection *connection) {
     // Short header with the longest packet number, and the AEAD's tag (RFC 9000 section 17.3.1).
     const size_t packet = 1 + ngtcp2_conn_get_dcid(connection->conn)->datalen + 4 + 16;
     size_t payload = ngtcp2_conn_get_path_max_tx_udp_payload_size(connection->conn);
+    if (payload > largest) payload = largest;
     size_t limit = payload > packet + frame ? payload - packet - frame : 0;
     uint64_t allowed = peer->max_datagram_frame_size > frame ? peer->max_datagram_frame_size - frame : 0;
     return allowed < limit ? (size_t)allowed : limit;

@@ -116,6 +116,9 @@ package final class DataPlaneMetrics: MetricSource {
         page.counter("pop_quic_sent_bytes_total", "UDP payload sent", sum.bytesSent)
         page.counter("pop_quic_received_bytes_total", "UDP payload received", sum.bytesReceived)
         page.counter("pop_quic_sends_failed_total", "Sends that the system refused", sum.sendsFailed)
+        page.counter(
+            "pop_quic_payloads_reduced_total", "Paths that seemed to take jumbo frames no longer",
+            sum.payloadsReduced)
         page.counter("pop_quic_datagrams_sent_total", "DATAGRAM frames sent", sum.datagramsSent)
         page.counter("pop_quic_datagrams_received_total", "DATAGRAM frames received", sum.datagramsReceived)
         page.counters(

@@ -13,6 +13,8 @@ final class Relay {
     /// Packets out of a hundred with some of their bytes changed.
     var mutationPercent: UInt64 = 0
     var isCut = false
+    /// Longer packets are lost.
+    var largestPayload = Int.max
     /// How much later than it was sent each packet arrives.
     var delay = Duration.zero
     private(set) var forwarded = 0
@@ -63,7 +65,7 @@ final class Relay {
     var serverSideAddress: SocketAddress { back.address }
 
     private func pass(_ bytes: [UInt8], toServer: Bool) {
-        if isCut || random.percent() < lossPercent {
+        if isCut || bytes.count > largestPayload || random.percent() < lossPercent {
             dropped += 1
             return
         }

@@ -132,7 +132,9 @@ struct cq_callbacks {
     void (*handshake_completed)(void *connection);
     void (*path_validated)(void *connection);
     void (*datagram)(void *connection, const uint8_t *bytes, size_t count);
-    void (*datagram_lost)(void *connection);
+    /// Of a datagram of `count` bytes.
+    void (*datagram_acknowledged)(void *connection, uint64_t count);
+    void (*datagram_lost)(void *connection, uint64_t count);
     void (*stateless_reset)(void *connection);
     /// Makes and registers a connection id and its reset token.
     void (*new_cid)(void *connection, struct cq_cid *cid, uint8_t *token);
@@ -153,7 +155,8 @@ struct cq_settings {
     uint64_t initial_max_streams;
     uint64_t max_window;
     uint64_t max_stream_window;
-    uint64_t max_udp_payload;   // 0 for the library's choice, with path MTU discovery
+    uint64_t fixed_udp_payload;   // without path MTU discovery; 0 for discovery up to the largest
+    uint64_t largest_udp_payload; // what discovery looks for; ngtcp2 before 1.4 stops at 1444
     uint64_t max_datagram_frame;
     bool fast_aead;             // if cq_has_fast_aead()
     bool chacha20_only;         // no AES: as a peer without it
@@ -218,8 +221,11 @@ size_t cq_payload_limit(cq_connection *connection);
 uint64_t cq_expiry(cq_connection *connection);
 int cq_handle_expiry(cq_connection *connection, uint64_t now);
 
-/// The largest datagram that fits both the path and the peer's limit; 0 when the peer takes none.
-size_t cq_datagram_limit(cq_connection *connection);
+/// Whether path MTU discovery looks beyond a common Ethernet.
+bool cq_finds_jumbo_frames(void);
+/// The largest datagram that fits both the path, UDP payloads of `largest` bytes, and the peer's limit; 0 when the peer
+/// takes none.
+size_t cq_datagram_limit(cq_connection *connection, size_t largest);
 
 int cq_open_stream(cq_connection *connection, void *context, int64_t *id);
 int cq_set_stream_context(cq_connection *connection, int64_t id, void *context);
