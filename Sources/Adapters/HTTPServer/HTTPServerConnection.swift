@@ -81,14 +81,13 @@ final class HTTPServerConnection: ByteStreamHandler {
     func streamPeerFinished(_ stream: any ByteStream) {
         machine.peerFinished()
         hasPeerFinished = true
-        head = nil
-        body = []
+        dropIncomplete()
         cork()
         uncork()
     }
 
     func streamDrained(_ stream: any ByteStream) {
-        machine.outputBlocked(since: nil)
+        machine.outputTaken(now: server.loop.now)
         exchanges.first?.onDrained?()
         cork()
         uncork()
@@ -177,13 +176,19 @@ final class HTTPServerConnection: ByteStreamHandler {
         let answer =
             server.handler.refusal(for: fault, of: head, from: peerAddress)
             ?? HTTPServer.problem(fault.status, code: fault.code, detail: fault.explanation)
-        head = nil
-        body = []
+        dropIncomplete()
         waiting = []
         let exchange = HTTPExchange(
             request: ResponseEncoder.Request(), maySwitch: false, keepsAlive: false, connection: self)
         exchanges.append(exchange)
         respond(exchange, answer.head, answer.body)
+    }
+
+    /// Forgets the request that is being read.
+    private func dropIncomplete() {
+        head = nil
+        body = []
+        continueIsDue = false
     }
 
     /// Goes on with what had to wait, as far as it can now.
@@ -220,12 +225,14 @@ final class HTTPServerConnection: ByteStreamHandler {
     private func pause() {
         guard !isPaused else { return }
         isPaused = true
+        machine.inputHeld(true, now: server.loop.now)
         stream?.pauseReading()
     }
 
     private func resume() {
         guard isPaused else { return }
         isPaused = false
+        machine.inputHeld(false, now: server.loop.now)
         stream?.resumeReading()
     }
 
@@ -455,8 +462,7 @@ final class HTTPServerConnection: ByteStreamHandler {
         stream = nil
         timer?.cancel()
         timer = nil
-        head = nil
-        body = []
+        dropIncomplete()
         waiting = []
         cancelExchanges()
         server.remove(self)

@@ -10,12 +10,13 @@ package import Domain
 ///    v                         v                v
 ///  close                    408, close       408, close
 ///
-///   idle and requests unanswered: no limit of ours; output not taken: write limit, then abort
+///   idle and requests unanswered: no limit of ours; output not taken: write limit, then abort;
+///   input held back by the owner: write limit alone
 /// ```
 ///
-/// Reading stops, so that the peer feels it, with `requestsInFlight` requests unanswered and after a
-/// request that may end HTTP on this connection (Upgrade, CONNECT), until it is answered. After a fault,
-/// a request that asked to close, and with the connection stopping no further request is read.
+/// Reading stops, so that the peer feels it, with `requestsInFlight` requests unanswered and after a request that
+/// may end HTTP on this connection (Upgrade, CONNECT), until it is answered. No further request is read after a
+/// fault, a request that asked to close, and with the connection stopping.
 package struct ServerConnection: ~Copyable {
     /// The time that a peer has for each thing.
     package struct TimeLimits: Sendable, Hashable {
@@ -74,6 +75,7 @@ package struct ServerConnection: ~Copyable {
     private var gate = Gate.open
     private var reading = Reading.head
     private var readingSince: Instant
+    private var heldSince: Instant?
     private var unanswered = 0
     private var blockedSince: Instant?
     package private(set) var isStopping = false
@@ -155,8 +157,23 @@ package struct ServerConnection: ~Copyable {
 
     /// The peer has sent FIN: no request follows, and one that is not complete never will be.
     package mutating func peerFinished() {
+        shut()
+    }
+
+    private mutating func shut() {
         gate = .shut
         reading = .idle
+    }
+
+    /// The owner stops to give input though it is taken, or goes on: what it doesn't read can't come too late.
+    package mutating func inputHeld(_ isHeld: Bool, now: Instant) {
+        guard isHeld else {
+            guard let since = heldSince else { return }
+            heldSince = nil
+            readingSince = min(now, readingSince + (now - since))
+            return
+        }
+        if heldSince == nil { heldSince = now }
     }
 
     // MARK: Answering
@@ -188,20 +205,28 @@ package struct ServerConnection: ~Copyable {
 
     // MARK: Time
 
-    /// The peer began or went on not to take our output, or took all of it (nil).
-    package mutating func outputBlocked(since instant: Instant?) {
+    /// The peer began not to take our output, or has taken some and not the rest.
+    package mutating func outputBlocked(since instant: Instant) {
         blockedSince = instant
+    }
+
+    /// The peer has taken all of our output: if it is idle, it is from now on.
+    package mutating func outputTaken(now: Instant) {
+        blockedSince = nil
+        if reading == .idle { readingSince = now }
     }
 
     /// When to call `expire`.
     package var deadline: Instant {
         var deadline = Instant.distantFuture
         if let blockedSince { deadline = min(deadline, blockedSince + times.write) }
-        guard gate != .shut else { return deadline }
+        guard gate != .shut, heldSince == nil else { return deadline }
         switch reading {
         case .head: return min(deadline, readingSince + times.head)
-        case .content: return takesInput ? min(deadline, readingSince + times.body) : deadline
-        case .idle: return unanswered == 0 ? min(deadline, readingSince + times.keepAlive) : deadline
+        case .content: return min(deadline, readingSince + times.body)
+        case .idle:
+            let isIdle = unanswered == 0 && blockedSince == nil
+            return isIdle ? min(deadline, readingSince + times.keepAlive) : deadline
         }
     }
 

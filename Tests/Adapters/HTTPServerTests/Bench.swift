@@ -55,6 +55,8 @@ final class Bench {
 final class TestHandler: HTTPHandler {
     var answer: (HTTPRequest, HTTPResponder) -> Void
     var bound: Int?
+    /// Called when the head of a request with content has come.
+    var onHead = {}
     var requests: [HTTPRequest] = []
 
     init(_ answer: @escaping (HTTPRequest, HTTPResponder) -> Void) {
@@ -66,7 +68,10 @@ final class TestHandler: HTTPHandler {
         answer(request, responder)
     }
 
-    func bodyBound(for head: HTTPRequestHead) -> Int? { bound }
+    func bodyBound(for head: HTTPRequestHead) -> Int? {
+        onHead()
+        return bound
+    }
 }
 
 /// Collects what the server sends, as it is.
@@ -100,7 +105,7 @@ final class RawClient: ByteStreamHandler {
     func streamOpened(_ stream: any ByteStream) {}
 
     func streamReceived(_ stream: any ByteStream, _ bytes: UnsafeRawBufferPointer) {
-        received.append(contentsOf: bytes)
+        received.append(contentsOf: bytes.bindMemory(to: UInt8.self))
         pieces += 1
     }
 

@@ -202,6 +202,37 @@ import Testing
         #expect(client.statuses == [408])
     }
 
+    /// The server stops to read because the client doesn't take its answers: that is no fault of the content.
+    @Test func contentThatTheServerDoesNotReadIsNotTooSlow() throws {
+        var configuration = HTTPServer.Configuration()
+        configuration.times.body = .milliseconds(40)
+        let piece = [UInt8](repeating: 0x61, count: 262_144)
+        var held: HTTPResponder?
+        let bench = try Bench(configuration: configuration) { request, responder in
+            if request.method == .get { held = responder } else { responder.respond(.ok, body: request.body) }
+        }
+        // When the head of the second request has been read, and nothing of its content.
+        bench.handler.onHead = {
+            held?.start(HTTPResponseHead(.ok))
+            // More than the kernel takes.
+            while let held, held.bufferedBytes < 4 * piece.count { held.write(piece) }
+            held?.end()
+        }
+        let client = bench.connect()
+        client.stream?.pauseReading()
+        client.send(
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
+        #expect(bench.run { held != nil })
+        bench.settle()
+        let later = bench.loop.now + .milliseconds(120)
+        #expect(bench.run { bench.loop.now > later })
+        client.send("end")
+        client.stream?.resumeReading()
+        #expect(bench.run { client.hasEnded || client.received.suffix(3) == Array("end".utf8) })
+        #expect(bench.handler.requests.count == 2)
+        #expect(client.received.suffix(3) == Array("end".utf8))
+    }
+
     @Test func aClientThatDoesNotReadIsCutOffAndHoldsBoundedMemory() throws {
         var configuration = HTTPServer.Configuration()
         configuration.times.write = .milliseconds(100)

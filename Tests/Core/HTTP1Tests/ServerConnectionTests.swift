@@ -50,8 +50,38 @@ import Testing
         machine.outputBlocked(since: Self.at(5))
         #expect(machine.expire(now: Self.at(64)) == .none)
         #expect(machine.expire(now: Self.at(65)) == .abort)
-        machine.outputBlocked(since: nil)
+        machine.outputTaken(now: Self.at(60))
         #expect(machine.deadline == .distantFuture)
+    }
+
+    @Test func noClockRunsForWhatIsNotReadButTheOneOfOurOutput() {
+        for start in ["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na", "GET / HT"] {
+            let machine = self.machine()
+            _ = machine.feed(start, at: 1)
+            machine.outputBlocked(since: Self.at(10))
+            machine.inputHeld(true, now: Self.at(10))
+            machine.inputHeld(true, now: Self.at(11))
+            #expect(machine.deadline == Self.at(70))
+            machine.outputBlocked(since: Self.at(69))
+            #expect(machine.expire(now: Self.at(120)) == .none)
+            machine.outputTaken(now: Self.at(120))
+            machine.inputHeld(false, now: Self.at(120))
+            // The first head has its time from the connection's start, content from its last piece.
+            let limit: UInt64 = start.hasPrefix("POST") ? 1 + 60 : 30
+            #expect(machine.deadline == Self.at(110 + limit))
+            #expect(machine.expire(now: Self.at(110 + limit)) == .refuse(.requestTooSlow))
+        }
+    }
+
+    @Test func aConnectionIsIdleFromWhenItsAnswerWasTaken() {
+        let machine = self.machine()
+        _ = machine.feed(Self.request, at: 1)
+        machine.outputBlocked(since: Self.at(2))
+        machine.answered(persists: true, now: Self.at(2))
+        machine.outputBlocked(since: Self.at(60))
+        #expect(machine.expire(now: Self.at(100)) == .none)
+        machine.outputTaken(now: Self.at(100))
+        #expect(machine.deadline == Self.at(175))
     }
 
     @Test func requestsInFlightAreBounded() {
@@ -146,7 +176,9 @@ private final class Machine {
 
     func expire(now: Instant) -> ServerConnection.Expiry { core.expire(now: now) }
     func answered(persists: Bool, now: Instant) { core.answered(persists: persists, now: now) }
-    func outputBlocked(since instant: Instant?) { core.outputBlocked(since: instant) }
+    func outputBlocked(since instant: Instant) { core.outputBlocked(since: instant) }
+    func outputTaken(now: Instant) { core.outputTaken(now: now) }
+    func inputHeld(_ isHeld: Bool, now: Instant) { core.inputHeld(isHeld, now: now) }
     func stop() { core.stop() }
     func peerFinished() { core.peerFinished() }
 
