@@ -14,6 +14,9 @@ package import Domain
 ///   input held back by the owner: write limit alone
 /// ```
 ///
+/// Content has a limit for its whole as well: a peer that sends an octet now and then would hold the connection
+/// for ever.
+///
 /// Reading stops, so that the peer feels it, with `requestsInFlight` requests unanswered and after a request that
 /// may end HTTP on this connection (Upgrade, CONNECT), until it is answered. No further request is read after a
 /// fault, a request that asked to close, and with the connection stopping.
@@ -24,6 +27,8 @@ package struct ServerConnection: ~Copyable {
         package var head = Duration.seconds(30)
         /// From one piece of content to the next.
         package var body = Duration.seconds(60)
+        /// From the end of a request's fields to the end of its content: the largest of ours over a slow line.
+        package var wholeBody = Duration.seconds(300)
         /// Between requests.
         package var keepAlive = Duration.seconds(75)
         /// From one piece of output taken by the peer to the next.
@@ -75,6 +80,7 @@ package struct ServerConnection: ~Copyable {
     private var gate = Gate.open
     private var reading = Reading.head
     private var readingSince: Instant
+    private var contentSince: Instant
     private var heldSince: Instant?
     private var unanswered = 0
     private var blockedSince: Instant?
@@ -86,6 +92,7 @@ package struct ServerConnection: ~Copyable {
         self.limits = limits
         self.times = times
         readingSince = now
+        contentSince = now
     }
 
     /// The most content of the request whose head was just told.
@@ -120,6 +127,7 @@ package struct ServerConnection: ~Copyable {
                 current = (head.keepsAlive, switches)
                 reading = .content
                 readingSince = now
+                contentSince = now
                 return .head(head)
             case .body(let range):
                 readingSince = now
@@ -171,6 +179,7 @@ package struct ServerConnection: ~Copyable {
             guard let since = heldSince else { return }
             heldSince = nil
             readingSince = min(now, readingSince + (now - since))
+            contentSince = min(now, contentSince + (now - since))
             return
         }
         if heldSince == nil { heldSince = now }
@@ -223,7 +232,7 @@ package struct ServerConnection: ~Copyable {
         guard gate != .shut, heldSince == nil else { return deadline }
         switch reading {
         case .head: return min(deadline, readingSince + times.head)
-        case .content: return min(deadline, readingSince + times.body)
+        case .content: return min(deadline, readingSince + times.body, contentSince + times.wholeBody)
         case .idle:
             let isIdle = unanswered == 0 && blockedSince == nil
             return isIdle ? min(deadline, readingSince + times.keepAlive) : deadline

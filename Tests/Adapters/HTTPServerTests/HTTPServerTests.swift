@@ -202,10 +202,25 @@ import Testing
         #expect(client.statuses == [408])
     }
 
+    @Test func contentThatComesOctetByOctetIsAnswered408() throws {
+        var configuration = HTTPServer.Configuration()
+        configuration.times.wholeBody = .milliseconds(60)
+        let bench = try Bench(configuration: configuration, answer: echoPath)
+        let client = bench.connect()
+        client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+        #expect(
+            bench.run {
+                client.send("a")
+                return client.hasEnded
+            })
+        #expect(client.statuses == [408])
+    }
+
     /// The server stops to read because the client doesn't take its answers: that is no fault of the content.
     @Test func contentThatTheServerDoesNotReadIsNotTooSlow() throws {
         var configuration = HTTPServer.Configuration()
         configuration.times.body = .milliseconds(40)
+        configuration.times.wholeBody = .milliseconds(40)
         let piece = [UInt8](repeating: 0x61, count: 262_144)
         var held: HTTPResponder?
         let bench = try Bench(configuration: configuration) { request, responder in

@@ -54,6 +54,18 @@ import Testing
         #expect(machine.deadline == .distantFuture)
     }
 
+    @Test func contentHasALimitForItsWholeHoweverOftenAPieceComes() {
+        let machine = self.machine()
+        _ = machine.feed("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n", at: 1)
+        for second in stride(from: UInt64(30), through: 300, by: 30) {
+            #expect(machine.expire(now: Self.at(second)) == .none)
+            #expect(machine.feed("a", at: second).events == ["body"])
+        }
+        #expect(machine.deadline == Self.at(301))
+        #expect(machine.expire(now: Self.at(301)) == .refuse(.requestTooSlow))
+        #expect(machine.isShut && machine.unansweredCount == 1)
+    }
+
     @Test func noClockRunsForWhatIsNotReadButTheOneOfOurOutput() {
         for start in ["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na", "GET / HT"] {
             let machine = self.machine()
