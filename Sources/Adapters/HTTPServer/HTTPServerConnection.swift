@@ -304,7 +304,16 @@ final class HTTPServerConnection: ByteStreamHandler {
             )
         }
         exchange.persists = keepsAlive
+        if !keepsAlive { announceClose() }
         return content
+    }
+
+    /// Nothing behind the response that says so is done any more, however long it takes to be complete.
+    private func announceClose() {
+        machine.announcedClose()
+        dropIncomplete()
+        waiting = []
+        switching = nil
     }
 
     private func withOutput<Result>(of exchange: HTTPExchange, _ body: (inout [UInt8]) -> Result) -> Result {

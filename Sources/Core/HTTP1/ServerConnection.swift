@@ -19,7 +19,8 @@ package import Domain
 ///
 /// Reading stops, so that the peer feels it, with `requestsInFlight` requests unanswered and after a request that
 /// may end HTTP on this connection (Upgrade, CONNECT), until it is answered. No further request is read after a
-/// fault, a request that asked to close, and with the connection stopping.
+/// fault, a request that asked to close, a response that says close, and
+/// with the connection stopping.
 package struct ServerConnection: ~Copyable {
     /// The time that a peer has for each thing.
     package struct TimeLimits: Sendable, Hashable {
@@ -190,6 +191,12 @@ package struct ServerConnection: ~Copyable {
     /// Whether the connection may go on after the response to a request with this head.
     package func persists(after head: HTTPRequestHead) -> Bool {
         head.keepsAlive && head.method != .connect
+    }
+
+    /// A response says that it is the last one, and may not be complete yet: whoever reads it knows that nothing
+    /// behind its request is done (RFC 9112 section 9.6).
+    package mutating func announcedClose() {
+        shut()
     }
 
     /// A response is complete.

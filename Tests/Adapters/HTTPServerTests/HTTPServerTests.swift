@@ -248,6 +248,62 @@ import Testing
         #expect(client.received.suffix(3) == Array("end".utf8))
     }
 
+    @Test func nothingBehindAResponseThatSaysCloseIsDone() throws {
+        var held: HTTPResponder?
+        let bench = try Bench { request, responder in
+            guard request.head.version == .http10 else { return responder.respond(.ok) }
+            responder.start(HTTPResponseHead(.ok))
+            held = responder
+        }
+        let client = bench.connect()
+        // Its end is the connection's: nobody can tell how long it is.
+        client.send("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        #expect(bench.run { client.text.contains("Connection: close\r\n") })
+        client.send("DELETE /b HTTP/1.1\r\nHost: x\r\n\r\n")
+        bench.settle()
+        held?.end()
+        #expect(bench.run { client.hasEnded })
+        #expect(bench.handler.requests.map(\.target.path) == ["/a"])
+        #expect(client.statuses == [200])
+    }
+
+    @Test func nothingBehindAnEarlyAnswerThatWillCloseIsDone() throws {
+        var held: HTTPResponder?
+        let bench = try Bench { request, responder in
+            if request.target.path == "/late" { return held = responder }
+            responder.start(HTTPResponseHead(.ok))
+            responder.end()
+        }
+        let client = bench.connect()
+        client.send(
+            "GET /late HTTP/1.1\r\nHost: x\r\n\r\nGET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+                + "DELETE /b HTTP/1.1\r\nHost: x\r\n\r\n")
+        #expect(bench.run { bench.handler.requests.count == 2 })
+        client.send("DELETE /c HTTP/1.1\r\nHost: x\r\n\r\n")
+        bench.settle()
+        held?.respond(.ok)
+        #expect(bench.run { client.hasEnded })
+        #expect(bench.handler.requests.map(\.target.path) == ["/late", "/a"])
+        #expect(client.statuses == [200, 200])
+    }
+
+    @Test func aRequestThatAStoppingServerHasNotReadIsNotDone() throws {
+        var held: HTTPResponder?
+        let bench = try Bench { _, responder in held = responder }
+        let client = bench.connect()
+        client.send("GET /a HTTP/1.1\r\nHost: x\r\n\r\nDELETE /b HT")
+        #expect(bench.run { held != nil })
+        var isStopped = false
+        bench.server.stop { isStopped = true }
+        held?.start(HTTPResponseHead(.ok))
+        #expect(bench.run { client.text.contains("Connection: close\r\n") })
+        client.send("TP/1.1\r\nHost: x\r\n\r\n")
+        bench.settle()
+        held?.end()
+        #expect(bench.run { client.hasEnded && isStopped })
+        #expect(bench.handler.requests.map(\.target.path) == ["/a"])
+    }
+
     @Test func aClientThatDoesNotReadIsCutOffAndHoldsBoundedMemory() throws {
         var configuration = HTTPServer.Configuration()
         configuration.times.write = .milliseconds(100)

@@ -96,6 +96,15 @@ import Testing
         #expect(machine.deadline == Self.at(175))
     }
 
+    @Test func nothingIsReadBehindAResponseThatSaysCloseThoughItGoesOn() {
+        let machine = self.machine()
+        _ = machine.feed(Self.request + "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na")
+        machine.announcedClose()
+        #expect(machine.isShut && machine.unansweredCount == 1)
+        #expect(machine.feed("b" + Self.request).events.isEmpty)
+        #expect(machine.deadline == .distantFuture)
+    }
+
     @Test func requestsInFlightAreBounded() {
         let machine = self.machine(inFlight: 2)
         let (events, rest) = machine.feed(Self.request + Self.request + Self.request)
@@ -191,6 +200,7 @@ private final class Machine {
     func outputBlocked(since instant: Instant) { core.outputBlocked(since: instant) }
     func outputTaken(now: Instant) { core.outputTaken(now: now) }
     func inputHeld(_ isHeld: Bool, now: Instant) { core.inputHeld(isHeld, now: now) }
+    func announcedClose() { core.announcedClose() }
     func stop() { core.stop() }
     func peerFinished() { core.peerFinished() }
 
