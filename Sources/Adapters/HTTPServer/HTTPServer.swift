@@ -10,9 +10,8 @@ package protocol HTTPHandler: AnyObject {
     /// A responder that is dropped unanswered answers 500.
     func handle(_ request: HTTPRequest, _ responder: HTTPResponder)
 
-    /// The most content that a request with this head may have; above it the server answers 413.
-    /// Nil is the server's `HTTPLimits.bodyBytes`.
-    func bodyBound(for head: HTTPRequestHead) -> Int?
+    /// What is done with the content of a request, whose head has come: without a word from here it is read.
+    func plan(forContentOf head: HTTPRequestHead, from peer: SocketAddress) -> HTTPContentPlan
 
     /// What the server answers to a request that it refuses by itself; nil is a problem document of its own.
     ///
@@ -23,25 +22,40 @@ package protocol HTTPHandler: AnyObject {
 }
 
 extension HTTPHandler {
-    package func bodyBound(for head: HTTPRequestHead) -> Int? { nil }
+    package func plan(forContentOf head: HTTPRequestHead, from peer: SocketAddress) -> HTTPContentPlan {
+        .read(atMost: nil)
+    }
 
     package func refusal(
         for fault: HTTPFault, of head: HTTPRequestHead?, from peer: SocketAddress
     ) -> (head: HTTPResponseHead, body: [UInt8])? { nil }
 }
 
+/// What a handler wants of the content of a request, when it has seen the head alone.
+package enum HTTPContentPlan: Sendable, Hashable {
+    /// The request is handled when its content is there; nil: of at most `HTTPLimits.bodyBytes`. More is 413.
+    case read(atMost: Int?)
+    /// The request is handled at once, without its content: a refusal, most likely. The connection closes after the
+    /// answer (RFC 9112 section 9.3), so that the content is not taken for a request.
+    case leave
+}
+
 /// A whole request.
 package struct HTTPRequest {
     package let head: HTTPRequestHead
     package let body: [UInt8]
+    /// There is content, and it was left.
+    package let isContentLeft: Bool
     package let trailers: HTTPFields
     package let peerAddress: SocketAddress
 
     package init(
-        head: HTTPRequestHead, body: [UInt8] = [], trailers: HTTPFields = [:], peerAddress: SocketAddress
+        head: HTTPRequestHead, body: [UInt8] = [], isContentLeft: Bool = false, trailers: HTTPFields = [:],
+        peerAddress: SocketAddress
     ) {
         self.head = head
         self.body = body
+        self.isContentLeft = isContentLeft
         self.trailers = trailers
         self.peerAddress = peerAddress
     }

@@ -132,14 +132,24 @@ final class HTTPServerConnection: ByteStreamHandler {
     }
 
     private func begin(_ head: HTTPRequestHead) {
-        self.head = head
-        if head.framing != .none {
-            machine.setBodyBound(server.handler.bodyBound(for: head) ?? server.configuration.limits.bodyBytes)
+        guard head.framing != .none else {
+            self.head = head
+            return
+        }
+        switch server.handler.plan(forContentOf: head, from: peerAddress) {
+        case .leave:
+            machine.leaveContent()
+            let request = HTTPRequest(head: head, isContentLeft: true, peerAddress: peerAddress)
+            // What is behind the head is not the other protocol's.
+            deliver(request, maySwitch: false)
+        case .read(let bound):
+            self.head = head
+            machine.setBodyBound(bound ?? server.configuration.limits.bodyBytes)
             if case .length(let length) = head.framing {
                 body.reserveCapacity(min(length, Self.bodyReserveBytes))
             }
+            continueIsDue = head.expectsContinue
         }
-        continueIsDue = head.expectsContinue
     }
 
     /// 100 (Continue) keeps its place behind the responses that are still to come.
@@ -166,7 +176,7 @@ final class HTTPServerConnection: ByteStreamHandler {
         server.statistics.requests += 1
         let exchange = HTTPExchange(
             request: ResponseEncoder.Request(request.head), maySwitch: maySwitch,
-            keepsAlive: machine.persists(after: request.head), connection: self)
+            keepsAlive: machine.persists(after: request.head) && !request.isContentLeft, connection: self)
         exchanges.append(exchange)
         server.handler.handle(request, HTTPResponder(exchange))
     }

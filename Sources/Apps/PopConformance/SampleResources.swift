@@ -1,3 +1,4 @@
+package import Domain
 package import HTTP1
 package import HTTPServer
 
@@ -11,7 +12,9 @@ package final class SampleResources: HTTPHandler {
 
     package init() {}
 
-    package func bodyBound(for head: HTTPRequestHead) -> Int? { Self.contentBytes }
+    package func plan(forContentOf head: HTTPRequestHead, from peer: SocketAddress) -> HTTPContentPlan {
+        .read(atMost: Self.contentBytes)
+    }
 
     package func handle(_ request: HTTPRequest, _ responder: HTTPResponder) {
         switch request.method {

@@ -19,7 +19,7 @@ package import Domain
 ///
 /// Reading stops, so that the peer feels it, with `requestsInFlight` requests unanswered and after a request that
 /// may end HTTP on this connection (Upgrade, CONNECT), until it is answered. No further request is read after a
-/// fault, a request that asked to close, a response that says close, and
+/// fault, a request that asked to close, a request whose content is left unread, a response that says close, and
 /// with the connection stopping.
 package struct ServerConnection: ~Copyable {
     /// The time that a peer has for each thing.
@@ -99,6 +99,13 @@ package struct ServerConnection: ~Copyable {
     /// The most content of the request whose head was just told.
     package mutating func setBodyBound(_ bound: Int) {
         parser.bodyBound = bound
+    }
+
+    /// The content of the request whose head was just told is not read: the request is complete without it, and
+    /// the last one.
+    package mutating func leaveContent() {
+        shut()
+        unanswered += 1
     }
 
     /// Whether input may be given to `next`.

@@ -100,14 +100,47 @@ package final class AdminAPI: HTTPHandler {
         do throws(AdminProblem) {
             guard let route = try find(call) else { return }
             try admit(call, route)
-            try checkAccept(request, route)
+            guard accepts(request.fields, route) else { throw .notAcceptable }
             try read(call, route)
             // What takes no more than a reason has nothing left to read.
             if route.parameters.isEmpty, case .reasonOnly = route.body { try call.validate() }
             try perform(call, route)
         } catch {
+            // Whose call it is stands on record, also where there is nothing.
+            if call.route == nil, call.request.method.isUnsafe {
+                call.principal = principal(of: call.request.head, call.request.peerAddress)
+            }
+            call.readReasonAlone()
             call.fail(error)
         }
+    }
+
+    /// More than the longest reason takes, however it is written, and the rest of what a call usually says.
+    private static let refusedContentBytes = 65_536
+
+    /// The content of strangers is not read. That of a call that is going to be refused, but comes from somebody
+    /// who is known, is read for its reason, unless there can be none in it or the client holds it back.
+    package func plan(forContentOf head: HTTPRequestHead, from peer: SocketAddress) -> HTTPContentPlan {
+        let token = AdminAuthenticator.bearerToken(head.fields.octets(of: "authorization"))
+        let principal = token.flatMap {
+            authenticator.foresee($0, from: peer.ip, now: loop.now, wall: SystemClock.wall)
+        }
+        guard let principal, Self.hasJSON(head.fields) || !head.method.isUnsafe else { return .leave }
+        if let route = route(head), route.scope.map({ principal.scope >= $0 }) ?? true,
+            accepts(head.fields, route)
+        {
+            return .read(atMost: nil)
+        }
+        if head.expectsContinue { return .leave }
+        if case .length(let length) = head.framing, length > Self.refusedContentBytes { return .leave }
+        return .read(atMost: Self.refusedContentBytes)
+    }
+
+    private func route(_ head: HTTPRequestHead) -> AdminRoute? {
+        guard let segments = head.target.pathSegments, !AdminRoute.isInner(segments),
+            case .route(let route) = table.find(head.method, segments)
+        else { return nil }
+        return route
     }
 
     /// The route of a call; nil when the call is answered already, as OPTIONS is.
@@ -155,9 +188,9 @@ package final class AdminAPI: HTTPHandler {
         }
     }
 
-    private func checkAccept(_ request: HTTPRequest, _ route: AdminRoute) throws(AdminProblem) {
-        if case .file = route.media { return }
-        guard Self.accepts(route.media.rawValue, request.fields) else { throw .notAcceptable }
+    private func accepts(_ fields: HTTPFields, _ route: AdminRoute) -> Bool {
+        if case .file = route.media { return true }
+        return Self.accepts(route.media.rawValue, fields)
     }
 
     /// Whether Accept covers a media type (RFC 9110 section 12.5.1): of the ranges that fit, the closest counts.
@@ -187,21 +220,20 @@ package final class AdminAPI: HTTPHandler {
     private func readBody(_ call: AdminCall, _ route: AdminRoute) throws(AdminProblem) -> AdminBody {
         let request = call.request
         if route.isSafe { return AdminBody(faults: call.faults) }
-        if request.body.isEmpty {
+        if request.body.isEmpty, !request.isContentLeft {
             guard case .required = route.body else { return AdminBody(faults: call.faults) }
             throw AdminProblem(.badRequest, "invalid_json", "A JSON body is needed.")
         }
-        guard isJSON(request.fields["content-type"]), !request.fields.contains("content-encoding") else {
-            throw .unsupportedMediaType
-        }
+        guard Self.hasJSON(request.fields) else { throw .unsupportedMediaType }
         let body = try AdminBody(parsing: request.body, faults: call.faults)
         if case .reasonOnly = route.body { body.requireOnly(["reason"]) }
         return body
     }
 
     /// JSON is UTF-8 (RFC 8259 section 8.1); a body that doesn't say what it is counts as JSON.
-    private func isJSON(_ contentType: String?) -> Bool {
-        guard let contentType else { return true }
+    private static func hasJSON(_ fields: HTTPFields) -> Bool {
+        guard !fields.contains("content-encoding") else { return false }
+        guard let contentType = fields["content-type"] else { return true }
         let parts = contentType.lowercased().split(separator: ";", omittingEmptySubsequences: false).map {
             $0.filter { !$0.isWhitespace && $0 != "\"" }
         }

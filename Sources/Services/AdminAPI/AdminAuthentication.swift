@@ -109,22 +109,37 @@ package final class AdminAuthenticator {
         _ value: [UInt8], from address: IPAddress, now: Instant, wall: WallTime
     ) -> Verdict {
         let origin = FailureLimiter.Origin(address)
+        let (verdict, isTrusted) = judge(value, origin, now: now, wall: wall)
+        switch verdict {
+        case .unknown: limiter.failed(origin, at: now)
+        case .heldUp: break
+        case .principal(let principal):
+            if let id = principal.tokenID {
+                uses[id] = wall
+            } else if !isTrusted {
+                homes = homes.suffix(Self.rememberedHomes - 1) + [origin]
+            }
+        }
+        return verdict
+    }
+
+    /// Who ``authenticate(_:from:now:wall:)`` will find, which is still to be asked: this counts for nothing.
+    func foresee(_ value: [UInt8], from address: IPAddress, now: Instant, wall: WallTime) -> AdminPrincipal? {
+        let (verdict, _) = judge(value, FailureLimiter.Origin(address), now: now, wall: wall)
+        guard case .principal(let principal) = verdict else { return nil }
+        return principal
+    }
+
+    private func judge(
+        _ value: [UInt8], _ origin: FailureLimiter.Origin, now: Instant, wall: WallTime
+    ) -> (Verdict, isTrusted: Bool) {
         let sha256 = Self.digest(value)
         let token = tokens[sha256].flatMap { token in
             equalInConstantTime(token.sha256, sha256) && !token.hasExpired(at: wall) ? token : nil
         }
         let isTrusted = token.map { isSafe($0, at: origin) } ?? false
-        if !isTrusted, let wait = limiter.wait(for: origin, at: now) { return .heldUp(wait) }
-        guard let token else {
-            limiter.failed(origin, at: now)
-            return .unknown
-        }
-        if let id = token.principal.tokenID {
-            uses[id] = wall
-        } else if !isTrusted {
-            homes = homes.suffix(Self.rememberedHomes - 1) + [origin]
-        }
-        return .principal(token.principal)
+        if !isTrusted, let wait = limiter.wait(for: origin, at: now) { return (.heldUp(wait), isTrusted) }
+        return (token.map { .principal($0.principal) } ?? .unknown, isTrusted)
     }
 
     private func isSafe(_ token: Token, at origin: FailureLimiter.Origin) -> Bool {

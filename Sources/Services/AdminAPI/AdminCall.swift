@@ -108,6 +108,14 @@ package final class AdminCall {
         idempotencyKey = readKey()
     }
 
+    /// Why the caller of a call says it asks, which is refused before it is read: for the record.
+    func readReasonAlone() {
+        guard request.method.isUnsafe, reason.isEmpty, !request.body.isEmpty,
+            let body = try? AdminBody(parsing: request.body, faults: AdminFaults())
+        else { return }
+        reason = body.string("reason", maximumLength: Self.longestReason) ?? ""
+    }
+
     /// A key is a name that a program makes up, not a document.
     private static let longestKey = 255
 

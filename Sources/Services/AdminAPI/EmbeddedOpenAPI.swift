@@ -16,7 +16,10 @@ info:
     Each operation names the scope that its token needs: `read` < `operate` < `admin`. After fifty wrong tokens
     an address is held up (429): one more try each second. Whoever shares it with a right token is not. Other methods of a path answer 405 with `Allow`, which
     OPTIONS answers, too; no token is needed for that. Malformed or too large requests are refused before they are
-    read: 400, 408, 413, 414, 417, 431, 501, 505, each as a problem document.
+    read: 400, 408, 413, 414, 417, 431, 501, 505, each as a problem document. So is what the head alone refuses: a body
+    without a valid token, or one that is no JSON, is never read. That of another call that is refused is read up to
+    64 KiB, for its `reason`, unless it is held back with `Expect: 100-continue`. An answer that comes before the body
+    was read has `Connection: close`. A body may pause for 60 seconds and take 300 in all (408).
     Every unsafe call takes a `reason`, of the query or the body, and is a line of the audit trail.
     Any node answers for all: what another one holds is asked of that node, which takes up to five seconds.
 servers:

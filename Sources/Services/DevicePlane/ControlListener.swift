@@ -77,6 +77,10 @@ package final class ControlListener {
             note(HTTPStatus(UInt16(clamping: error.status)), "\(error)")
             return responder.refuse(error)
         }
+        guard !request.isContentLeft else {
+            return refuse(
+                responder, .badRequest, "unexpected_content", "An opening handshake has no content.")
+        }
         guard accepted.offeredProtocols.contains(Self.subprotocol) else {
             return refuse(
                 responder, .badRequest, "subprotocol_required",
@@ -166,6 +170,9 @@ private final class ControlHandler: HTTPHandler {
     func handle(_ request: HTTPRequest, _ responder: HTTPResponder) {
         owner?.handle(request, responder)
     }
+
+    /// No request that is answered here with anything but a refusal has content.
+    func plan(forContentOf head: HTTPRequestHead, from peer: SocketAddress) -> HTTPContentPlan { .leave }
 }
 
 /// One question to an authenticator: the first answer counts, or the time limit.

@@ -57,6 +57,7 @@ final class TestHandler: HTTPHandler {
     var bound: Int?
     /// Called when the head of a request with content has come.
     var onHead = {}
+    var leaves: (HTTPRequestHead) -> Bool = { _ in false }
     var requests: [HTTPRequest] = []
 
     init(_ answer: @escaping (HTTPRequest, HTTPResponder) -> Void) {
@@ -68,9 +69,9 @@ final class TestHandler: HTTPHandler {
         answer(request, responder)
     }
 
-    func bodyBound(for head: HTTPRequestHead) -> Int? {
+    func plan(forContentOf head: HTTPRequestHead, from peer: SocketAddress) -> HTTPContentPlan {
         onHead()
-        return bound
+        return leaves(head) ? .leave : .read(atMost: bound)
     }
 }
 

@@ -148,6 +148,51 @@ import Testing
         #expect(chunked.text.contains("Connection: close"))
     }
 
+    @Test func aRequestWhoseContentIsLeftIsHandledAtOnceAndIsTheLast() throws {
+        var held: HTTPResponder?
+        let bench = try Bench { request, responder in
+            if request.target.path == "/late" { return held = responder }
+            #expect(request.isContentLeft && request.body.isEmpty)
+            responder.respond(.unauthorized)
+        }
+        bench.handler.leaves = { $0.target.path == "/left" }
+        let client = bench.connect()
+        client.send(
+            "GET /late HTTP/1.1\r\nHost: x\r\n\r\n"
+                + "POST /left HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nExpect: 100-continue\r\n\r\n"
+                + "GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
+        #expect(bench.run { bench.handler.requests.count == 2 })
+        bench.settle()
+        #expect(client.received.isEmpty)
+        held?.respond(.ok)
+        #expect(bench.run { client.hasEnded })
+        #expect(client.statuses == [200, 401])
+        #expect(client.text.contains("Connection: close\r\n"))
+        #expect(bench.handler.requests.map(\.target.path) == ["/late", "/left"])
+    }
+
+    /// What the client still sends must not reset the connection under the answer.
+    @Test func theAnswerOutlivesTheContentThatWasLeft() throws {
+        let bench = try Bench { _, responder in responder.respond(.unauthorized) }
+        bench.handler.leaves = { _ in true }
+        let client = bench.connect()
+        client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        client.send(String(repeating: "a", count: 1_000_000))
+        #expect(bench.run { client.hasEnded })
+        #expect(client.statuses == [401])
+        #expect(client.error == nil)
+    }
+
+    @Test func anUpgradeWhoseContentIsLeftIsNone() throws {
+        let bench = try Bench { _, responder in
+            _ = responder.upgrade(HTTPResponseHead(.switchingProtocols, ["Upgrade": "test"]))
+        }
+        bench.handler.leaves = { _ in true }
+        let client = bench.exchange(
+            "POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: test\r\nContent-Length: 3\r\n\r\n")
+        #expect(client.statuses == [400])
+    }
+
     @Test(arguments: [
         ("GET /", 9_000, " HTTP/1.1\r\nHost: x\r\n\r\n", 414),
         ("GET / HTTP/1.1\r\nHost: x\r\nA: ", 40_000, "\r\n\r\n", 431),

@@ -147,6 +147,16 @@ import Testing
         #expect(second.isShut && second.unansweredCount == 1)
     }
 
+    @Test func aRequestWhoseContentIsLeftIsCompleteAndTheLast() {
+        let machine = self.machine()
+        let octets = Array("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab\(Self.request)".utf8)
+        machine.feedHead(octets)
+        machine.leaveContent()
+        #expect(machine.isShut && machine.unansweredCount == 1)
+        #expect(machine.feed("ab" + Self.request).events.isEmpty)
+        #expect(machine.deadline == .distantFuture)
+    }
+
     @Test func aResponseThatClosesShuts() {
         let machine = self.machine()
         _ = machine.feed(Self.request)
@@ -203,6 +213,14 @@ private final class Machine {
     func announcedClose() { core.announcedClose() }
     func stop() { core.stop() }
     func peerFinished() { core.peerFinished() }
+
+    func leaveContent() { core.leaveContent() }
+
+    /// Feeds a head, and no more of `octets` than that.
+    func feedHead(_ octets: [UInt8]) {
+        var position = 0
+        _ = core.next(octets.span, &position, now: Instant(nanoseconds: 0))
+    }
 
     /// Feeds `text` and names the events.
     func feed(_ text: String, at second: UInt64 = 0) -> (events: [String], rest: Int) {

@@ -45,6 +45,13 @@ import Testing
                     without: "Sec-WebSocket-Protocol", adding: ["Sec-WebSocket-Protocol: a, pop.control.v1"]),
                 101, "sec-websocket-protocol: pop.control.v1"
             ),
+            // Content of strangers is not read.
+            (ForeignDevice.handshake(path: "/", adding: ["Content-Length: 9"]), 404, "connection: close"),
+            (ForeignDevice.handshake(adding: ["Content-Length: 9"]), 400, "connection: close"),
+            (
+                ForeignDevice.handshake(method: "POST", adding: ["Transfer-Encoding: chunked"]), 405,
+                "connection: close"
+            ),
             ("nonsense\r\n\r\n", 400, ""),
         ])
     func whatIsAskedFor(_ request: String, _ status: Int, _ field: String) throws {
