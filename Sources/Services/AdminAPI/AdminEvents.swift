@@ -225,7 +225,7 @@ package final class AdminEvents {
     }
 
     private func send(to reader: Reader) {
-        guard reader.position >= log.start else { return evict(reader) }
+        guard !log.hasForgotten(reader.kinds, behind: reader.position - 1) else { return evict(reader) }
         while reader.position < log.end, reader.responder.bufferedBytes < Self.unsentBytes {
             reader.responder.write(
                 log.frames(from: &reader.position, reader.kinds, upTo: Self.bytesAtATime))
@@ -250,7 +250,7 @@ package final class AdminEvents {
         _ responder: HTTPResponder, _ kinds: AdminEventKinds, from address: SocketAddress,
         lastEventID: String?, start: EventFollower.Start, isWelcome: @escaping () -> Bool
     ) {
-        var resumption = log.resume(after: lastEventID)
+        var resumption = log.resume(after: lastEventID, kinds)
         if resumption.gap == nil, let othersFrom = start.othersFrom, resumption.position < othersFrom {
             resumption.gap = .unfollowed
         }
@@ -298,13 +298,13 @@ package final class AdminEvents {
         }
     }
 
-    private func beat() {
+    func beat() {
         review()
         guard !readers.isEmpty else { return }
         heartbeatTimer?.arm(at: loop.now + Self.heartbeatInterval)
         for reader in Array(readers.values) where reader.responder.bufferedBytes == 0 {
             send(to: reader)
-            reader.responder.write(Array(": heartbeat\n\n".utf8))
+            reader.responder.write(log.heartbeat(at: reader.position))
         }
     }
 

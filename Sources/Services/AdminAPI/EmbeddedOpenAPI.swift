@@ -239,16 +239,17 @@ paths:
 
         `id` is opaque. A client that comes back with the last one it has seen in `Last-Event-ID` gets what it has
         missed: some 10,000 events are kept, of at most 8 MiB. What can't be told any more is told as the event
-        `gap` with `last_event_id` and `cause`: `forgotten` (too long ago), `restarted` (the node was started again,
-        or another one gave the id), `unfollowed` (nobody here listened to the other nodes meanwhile) or `unknown` (no
+        `gap` with `last_event_id` and `cause`: `forgotten` (something that it wants is kept no longer), `restarted` (the node was started again,
+        or another one gave the id), `unfollowed` (nobody here listened to the other nodes for what it wants meanwhile) or `unknown` (no
         id at all); then comes all that is kept. Without `Last-Event-ID` the stream begins with the next event.
 
         A `gap` without `last_event_id` says that events of the node `node_id` may be missing: `events_lost`,
         `node_silent` (it does not answer), `node_restarted`, `node_lost` (its lease is over) or, with the answering
         node's own id, `database_unavailable` (nobody knows of the others).
 
-        The stream ends with its token. Comments come every 15 seconds. A reader that is so slow that the next event for it is no longer kept gets
-        the event `evicted` as its last one.
+        The stream ends with its token. A comment comes every 15 seconds, with an `id` and no data: the id to come back
+        with, also after a long time without an event that is wanted. A reader that is so slow that the next event
+        for it is no longer kept gets the event `evicted` as its last one.
       security:
         - bearer: [read]
       parameters:
@@ -260,7 +261,7 @@ paths:
           example: device.online,device.offline
         - name: Last-Event-ID
           in: header
-          description: The id of the last event that was seen.
+          description: The last id that was seen, of an event or without one.
           schema: { type: string }
       responses:
         "200":

@@ -29,7 +29,8 @@ final class EventFollower {
 
     /// What a reader begins with.
     struct Start {
-        /// Where in the log events of other nodes begin; nil: there are no others.
+        /// Where in the log events of other nodes begin, of the kinds that the reader wants; nil: there are no
+        /// others.
         let othersFrom: UInt64?
         /// Nodes that don't tell at the moment.
         let gaps: [(node: NodeID, cause: Cause)]
@@ -60,11 +61,11 @@ final class EventFollower {
     private var isReading = false
     private var isReadDue = false
     private var lastReaderAt: Instant?
-    /// Where in the log events of all nodes begin, of all kinds in `kinds`; nil while they don't.
-    private var completeFrom: UInt64?
+    /// Where in the log events of all nodes begin, of each kind. A kind of `kinds` that is not there is waited for.
+    private var completeFrom: [AdminEventKind: UInt64] = [:]
     private var tellers: [NodeID: Teller] = [:]
     private var states: [NodeID: NodeState]?
-    private var waiting: [(Start) -> Void] = []
+    private var waiting: [(kinds: AdminEventKinds, use: (Start) -> Void)] = []
     /// Nobody could be asked who else is there.
     private var isBlind = false
     private var lookTimer: LoopTimer?
@@ -91,16 +92,19 @@ final class EventFollower {
     /// Goes on when all live nodes tell events of these kinds, or do not answer.
     func follow(_ wanted: AdminEventKinds, _ use: @escaping (Start) -> Void) {
         lastReaderAt = loop.now
-        waiting.append(use)
+        waiting.append((wanted, use))
         let wantsMore = !kinds.isSuperset(of: wanted)
-        if wantsMore { completeFrom = nil }
         // A node that has just been seen for the first time has its moment, too.
-        if completeFrom != nil, !tellers.values.contains(where: isAboutToTell) { return begin() }
+        if !wantsMore, isComplete, !tellers.values.contains(where: isAboutToTell) { return begin() }
         isFollowing = true
         kinds.formUnion(wanted)
         // Whoever is asked for more kinds gets the same time for it.
         if wantsMore || patienceTimer?.isArmed != true { patienceTimer?.arm(at: loop.now + Self.patience) }
         look()
+    }
+
+    private var isComplete: Bool {
+        !AdminEventKind.allCases.contains { kinds.contains($0) && completeFrom[$0] == nil }
     }
 
     private func isAboutToTell(_ teller: Teller) -> Bool {
@@ -110,7 +114,9 @@ final class EventFollower {
     /// The streams that wait begin.
     private func begin() {
         patienceTimer?.cancel()
-        if completeFrom == nil { completeFrom = events.end }
+        for kind in AdminEventKind.allCases where kinds.contains(kind) && completeFrom[kind] == nil {
+            completeFrom[kind] = events.end
+        }
         // Who has not answered by now is found to be silent, and whoever reads already has been told so.
         for (node, teller) in tellers where !tells(teller) && !teller.isSilent {
             tellers[node]?.isSilent = true
@@ -118,10 +124,13 @@ final class EventFollower {
         }
         var gaps = tellers.filter { $0.value.isSilent }.map { (node: $0.key, cause: Cause.nodeSilent) }
         if isBlind { gaps.append((backend.nodeID, .databaseUnavailable)) }
-        let start = Start(othersFrom: states?.isEmpty ?? true ? nil : completeFrom, gaps: gaps)
+        let hasOthers = !(states?.isEmpty ?? true)
         let streams = waiting
         waiting = []
-        for stream in streams { stream(start) }
+        for (wanted, use) in streams {
+            let from = completeFrom.filter { wanted.contains($0.key) }.values.max()
+            use(Start(othersFrom: hasOthers ? from : nil, gaps: gaps))
+        }
     }
 
     private func beginIfAllTell() {
@@ -143,7 +152,7 @@ final class EventFollower {
         }
         isFollowing = false
         kinds = []
-        completeFrom = nil
+        completeFrom = [:]
         tellers = [:]
         states = nil
         isBlind = false

@@ -42,7 +42,8 @@ struct AdminEventKinds: OptionSet, Sendable, Hashable {
 /// The latest events in their order, as far back as a reader may resume: a pure value.
 ///
 ///     forgotten ... | start  ...  last | end
-///                 ^ the ids from here to the last one resume without a gap
+///                 ^ the ids from here to the last one resume without a gap, and those before it of which nothing
+///                   that the reader wants is forgotten
 ///
 /// An event's number is one above that of the event before it. Its id is the number and the life of the log,
 /// which is another one after each start of the node: a number of an earlier life says nothing about this one's
@@ -87,6 +88,8 @@ struct EventLog {
     private(set) var byteCount = 0
     private let limits: Limits
     private var entries = Deque<Entry>()
+    /// The last event of each kind that is no longer kept, and the last of those for every reader; 0: none.
+    private var lastForgotten: [AdminEventKind?: UInt64] = [:]
 
     /// - Parameter life: drawn at random for each start of the node.
     init(life: UInt64, limits: Limits = Limits()) {
@@ -117,20 +120,28 @@ struct EventLog {
         byteCount += entry.frame.count
         while entries.count > limits.events || byteCount > limits.bytes, let oldest = entries.popFirst() {
             byteCount -= oldest.frame.count
+            lastForgotten[oldest.kind] = start
             start += 1
         }
     }
 
     // MARK: Reading
 
-    /// Where a reader goes on that has seen the event with this id last; one without an id starts with the next
-    /// event.
-    func resume(after id: String?) -> Resumption {
+    /// Whether anything behind the event `number` that a reader of `kinds` is to be sent is no longer kept. That of
+    /// others may be gone: one that wants what is rare has not missed it because of what is frequent.
+    func hasForgotten(_ kinds: AdminEventKinds, behind number: UInt64) -> Bool {
+        guard number + 1 < start else { return false }
+        return lastForgotten.contains { kind, last in last > number && (kind.map(kinds.contains) ?? true) }
+    }
+
+    /// Where a reader of `kinds` goes on that has seen the event with this id last; one without an id starts with
+    /// the next event.
+    func resume(after id: String?, _ kinds: AdminEventKinds) -> Resumption {
         guard let id else { return Resumption(position: end) }
         guard let (life, number) = Self.parse(id) else { return Resumption(position: start, gap: .unknown) }
         guard life == self.life, number < end else { return Resumption(position: start, gap: .restarted) }
-        guard number + 1 >= start else { return Resumption(position: start, gap: .forgotten) }
-        return Resumption(position: number + 1)
+        let isWhole = !hasForgotten(kinds, behind: number)
+        return Resumption(position: max(start, number + 1), gap: isWhole ? nil : .forgotten)
     }
 
     /// Events of `kinds` from `position` on, which moves behind all that was looked at.
@@ -153,6 +164,12 @@ struct EventLog {
     /// event.
     func opening(at position: UInt64, retryMilliseconds: Int) -> [UInt8] {
         Array("retry: \(retryMilliseconds)\nid: \(id(position - 1))\n\n".utf8)
+    }
+
+    /// What a silent stream is kept open with. It has the id to come back with, which goes on though nothing of
+    /// what the reader wants has happened; an id without data sets it and is no event.
+    func heartbeat(at position: UInt64) -> [UInt8] {
+        Array(": heartbeat\nid: \(id(position - 1))\n\n".utf8)
     }
 
     /// An event that is a reader's own and not kept; it has the id of what the reader has seen of the log.

@@ -1,3 +1,4 @@
+import HTTP1
 import TestKit
 import Testing
 
@@ -14,7 +15,7 @@ struct EventLogTests {
 
     /// The data of all that a reader is sent that resumes after `id`.
     private func sent(_ log: EventLog, after id: String?) -> [String] {
-        var position = log.resume(after: id).position
+        var position = log.resume(after: id, .all).position
         let text = String(decoding: log.frames(from: &position, .all, upTo: .max), as: UTF8.self)
         #expect(position == log.end)
         return text.split(separator: "\n").filter { $0.hasPrefix("data: ") }.map { String($0.dropFirst(6)) }
@@ -30,7 +31,7 @@ struct EventLogTests {
 
     @Test func aReaderWithoutAnIdStartsWithTheNextEvent() {
         #expect(sent(log(3), after: nil).isEmpty)
-        #expect(log(3).resume(after: nil) == EventLog.Resumption(position: 4))
+        #expect(log(3).resume(after: nil, .all) == EventLog.Resumption(position: 4))
     }
 
     @Test func everyIdThatIsKeptResumesWithoutAGap() {
@@ -38,25 +39,27 @@ struct EventLogTests {
         // 7 is forgotten itself, but nothing behind it is.
         #expect(sent(log, after: log.id(6)) == ["{7}", "{8}", "{9}", "{10}"])
         for number in UInt64(6)...10 {
-            #expect(log.resume(after: log.id(number)) == EventLog.Resumption(position: number + 1))
+            #expect(log.resume(after: log.id(number), .all) == EventLog.Resumption(position: number + 1))
         }
         for number in UInt64(0)...5 {
             #expect(
-                log.resume(after: log.id(number)) == EventLog.Resumption(position: 7, gap: .forgotten))
+                log.resume(after: log.id(number), .all) == EventLog.Resumption(position: 7, gap: .forgotten))
         }
     }
 
     @Test func theIdBeforeTheFirstEventResumesToo() {
-        #expect(log(2).resume(after: log(2).id(0)) == EventLog.Resumption(position: 1))
-        #expect(EventLog(life: 1).resume(after: EventLog(life: 1).id(0)) == EventLog.Resumption(position: 1))
+        #expect(log(2).resume(after: log(2).id(0), .all) == EventLog.Resumption(position: 1))
+        #expect(
+            EventLog(life: 1).resume(after: EventLog(life: 1).id(0), .all) == EventLog.Resumption(position: 1)
+        )
     }
 
     @Test func idsOfAnotherLifeAreAGap() {
         let other = EventLog(life: Self.life + 1).id(2)
-        #expect(log(3).resume(after: other) == EventLog.Resumption(position: 1, gap: .restarted))
+        #expect(log(3).resume(after: other, .all) == EventLog.Resumption(position: 1, gap: .restarted))
         // This life has not given it either.
         #expect(
-            log(3).resume(after: log(3).id(4)) == EventLog.Resumption(position: 1, gap: .restarted))
+            log(3).resume(after: log(3).id(4), .all) == EventLog.Resumption(position: 1, gap: .restarted))
     }
 
     @Test(arguments: [
@@ -65,7 +68,7 @@ struct EventLogTests {
         "6b1f0c5e8d2a4b97-1-1", "6b1f0c5e8d2a4b97-99999999999999999999", "6b1f0c5e8d2a4b97-1 ", "é",
     ])
     func whatIsNoIdIsAGap(id: String) {
-        #expect(log(3).resume(after: id) == EventLog.Resumption(position: 1, gap: .unknown))
+        #expect(log(3).resume(after: id, .all) == EventLog.Resumption(position: 1, gap: .unknown))
     }
 
     @Test func kindsThatAreNotWantedArePassedOver() {
@@ -91,6 +94,35 @@ struct EventLogTests {
         #expect(log.frames(from: &position, .all, upTo: 1).isEmpty)
     }
 
+    @Test func aReaderHasNotMissedWhatItDoesNotWant() {
+        var log = EventLog(life: 1, limits: EventLog.Limits(events: 3))
+        log.append(.nodeState, data: Array("{1}".utf8))
+        for _ in 2...9 { log.append(.connOpened, data: Array("{}".utf8)) }
+        #expect(log.start == 7)
+        let (states, conns) = (AdminEventKinds([.nodeState]), AdminEventKinds([.connOpened]))
+        #expect(log.resume(after: log.id(0), states) == EventLog.Resumption(position: 7, gap: .forgotten))
+        for number in UInt64(1)...5 {
+            #expect(log.resume(after: log.id(number), states) == EventLog.Resumption(position: 7))
+            #expect(
+                log.resume(after: log.id(number), conns)
+                    == EventLog.Resumption(position: 7, gap: .forgotten))
+        }
+        // What is for everybody is missed by everybody.
+        log.append(toAll: "gap", data: Array("{}".utf8))
+        for _ in 0..<3 { log.append(.connOpened, data: Array("{}".utf8)) }
+        #expect(log.resume(after: log.id(9), states).gap == .forgotten)
+        #expect(log.resume(after: log.id(10), states).gap == nil)
+    }
+
+    @Test func aHeartbeatIsNoEventAndHasTheIdToComeBackWith() throws {
+        var parser = EventStreamParser()
+        let log = log(7)
+        #expect(try parser.receive(log.opening(at: 3, retryMilliseconds: 5)).isEmpty)
+        #expect(parser.lastEventID == log.id(2))
+        #expect(try parser.receive(log.heartbeat(at: 8)).isEmpty)
+        #expect(parser.lastEventID == log.id(7))
+    }
+
     /// Against a plain list of all events ever, with readers that fall behind and come back.
     @Test func readersMissNothingThatIsKeptAndAreToldOfTheRest() {
         var random = SeededRandom.ofEnvironment()
@@ -107,7 +139,7 @@ struct EventLogTests {
                 #expect(log.count <= limits.events && log.byteCount <= limits.bytes, "seed \(random.seed)")
                 #expect(log.end == UInt64(all.count) + 1)
                 let seen = UInt64.random(in: 0...UInt64(all.count), using: &random)
-                let resumption = log.resume(after: log.id(seen))
+                let resumption = log.resume(after: log.id(seen), .all)
                 let isWhole = seen + 1 >= log.start
                 #expect((resumption.gap == nil) == isWhole, "seed \(random.seed)")
                 let first = isWhole ? seen : log.start - 1

@@ -154,6 +154,40 @@ import Testing
         #expect(other.asked[1].contains("conn.opened"))
     }
 
+    /// Another reader wants more of the other nodes; of what this one wants nothing is missing.
+    @Test func aReaderOfWhatWasFollowedHasMissedNothing() throws {
+        let first = open("/v1/events?types=device.online")
+        let id = try #require(first.ids.last)
+        bench.api.events.nodeStateChanged(.cordoned)
+        let wider = open("/v1/events?types=device.online,node.state")
+        other.tell(1, "active")
+        bench.api.eventsTold()
+        #expect(bench.run { wider.events.count >= 1 })
+        first.leave()
+        let same = open("/v1/events?types=device.online", after: id)
+        bench.api.events.sessionStarted(liveSession(1, device: "dev1")) { _ in false }
+        #expect(bench.run { !same.events.isEmpty })
+        #expect(same.types == ["device.online"])
+    }
+
+    // MARK: Places
+
+    @Test func aReaderOfWhatIsRareKeepsItsPlace() throws {
+        let stream = open("/v1/events?types=node.state")
+        let first = try #require(stream.ids.last)
+        for _ in 0..<10_050 { bench.api.events.connOpened(liveConn(1)) }
+        bench.api.events.beat()
+        #expect(bench.run { stream.ids.count >= 2 })
+        #expect(stream.events.isEmpty)
+        // Neither with the place that a heartbeat has told nor without it.
+        for id in [first, try #require(stream.ids.last)] {
+            let again = open("/v1/events?types=node.state", after: id)
+            bench.api.events.nodeStateChanged(.active)
+            #expect(bench.run { !again.events.isEmpty })
+            #expect(!again.types.contains("gap"))
+        }
+    }
+
     // MARK: Telling
 
     private func listen(_ node: String, _ types: String = "node.state") throws -> JSONValue {
