@@ -164,6 +164,7 @@ final class EventFollower {
     private func look() {
         guard isFollowing, !stopIfNobodyReads() else { return }
         lookTimer?.arm(at: loop.now + Self.lookInterval)
+        if isReadDue { read() }
         guard !isLooking else { return }
         isLooking = true
         backend.ask(.nodes) { [weak self] result in
@@ -270,7 +271,11 @@ final class EventFollower {
         backend.ask(.events(behind: places)) { [weak self] result in
             guard let self else { return }
             isReading = false
-            guard case .success(.events(let batches)) = result else { return }
+            guard case .success(.events(let batches)) = result else {
+                // Told once: it is looked for again.
+                isReadDue = true
+                return
+            }
             for batch in batches { take(batch) }
             if isReadDue || !batches.isEmpty { read() }
         }

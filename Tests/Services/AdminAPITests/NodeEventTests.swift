@@ -85,6 +85,23 @@ import Testing
         #expect(told(stream) == ["pop-2 node.state cordoned", "pop-2 node.state active"])
     }
 
+    /// The other node has told of it once, and does not again.
+    @Test func whatCouldNotBeReadAtFirstIsReadLater() throws {
+        let stream = open("/v1/events?types=node.state")
+        other.tell(1, "cordoned")
+        var failures = 1
+        bench.backend.database = { [other] query in
+            if case .events = query, failures > 0 {
+                failures -= 1
+                return nil
+            }
+            return other.answer(query)
+        }
+        bench.api.eventsTold()
+        #expect(bench.run { !stream.events.isEmpty })
+        #expect(told(stream) == ["pop-2 node.state cordoned"])
+    }
+
     @Test func aMissingBatchIsAGapOfItsNode() throws {
         let stream = open("/v1/events?types=node.state")
         other.tell(1, "cordoned")
