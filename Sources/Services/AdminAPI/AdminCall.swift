@@ -154,8 +154,9 @@ package final class AdminCall {
 
     /// The entity tags of If-Match (RFC 9110 section 13.1.1); nil where any version will do.
     var wantedTags: [String]? {
+        guard request.fields.contains("if-match") else { return nil }
         let wanted = request.fields.list("if-match")
-        return wanted.isEmpty || wanted.contains("*") ? nil : wanted
+        return wanted.contains("*") ? nil : wanted
     }
 
     /// Refuses a call that is about another version than the current one.

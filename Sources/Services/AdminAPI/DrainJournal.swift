@@ -30,8 +30,8 @@ package final class DrainJournal {
     /// Conns and devices that an answer names: more than people read, and little to send.
     private static let mostNamed = 20
 
-    /// Grows with each order about draining this node, for `ETag`.
-    private(set) var version = 0
+    /// Grows with each order about draining this node.
+    private var version = 0
     /// The drain in force or the last one, as it was put on record.
     private(set) var record: DrainRecord?
     /// Called with what is put on record, when it is.
@@ -102,6 +102,10 @@ package final class DrainJournal {
     }
 
     // MARK: Progress
+
+    /// The entity tag of the drain as it was last ordered. The drain's id is in it: a node that was started again
+    /// may count its orders from the beginning, and a tag of an earlier life must not fit then.
+    var tag: String { record.map { "\"\($0.drainID).\($0.version)\"" } ?? "\"none\"" }
 
     /// The drain as it is now; nil where there was none.
     func latest() -> DrainRecord? {

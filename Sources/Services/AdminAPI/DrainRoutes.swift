@@ -65,12 +65,12 @@ extension AdminAPI {
     private func startDrain(_ call: AdminCall) throws(AdminProblem) {
         let order = try readOrder(call)
         try atOwnNode(call) { () throws(AdminProblem) in
-            try call.requireMatch(drainTag)
+            try call.requireMatch(drains.tag)
             guard !order.redirectTo.isEmpty else { return begin(order, [], call) }
             ask(.nodes, call) { [unowned self] answer throws(AdminProblem) in
                 guard case .nodes(let rows) = answer else { throw self.unexpectedAnswer }
                 let targets = try self.targets(order.redirectTo, in: rows)
-                try call.requireMatch(self.drainTag)
+                try call.requireMatch(self.drains.tag)
                 self.begin(order, targets.map(\.row.nodeID), call)
             }
         }
@@ -111,7 +111,7 @@ extension AdminAPI {
         let keeps = call.query.parsed("eligibility", expects: "keep") { $0 == "keep" ? true : nil } ?? false
         try call.validate()
         try atOwnNode(call) { () throws(AdminProblem) in
-            try call.requireMatch(drainTag)
+            try call.requireMatch(drains.tag)
             drains.canceled()
             backend.cancelDrain(staysCordoned: keeps)
             drains.changed(backend.drain)
@@ -119,11 +119,9 @@ extension AdminAPI {
         }
     }
 
-    private var drainTag: String { "\"\(drains.version)\"" }
-
     private func answerDrain(_ call: AdminCall, _ status: HTTPStatus = .ok) {
         let record = backend.drain.state == .none ? nil : drains.latest()
-        call.answer(status, ["ETag": drainTag]) { writer in
+        call.answer(status, ["ETag": drains.tag]) { writer in
             guard let record else { return writer.noDrain(of: backend.nodeID) }
             DrainRow(record: record, nodeID: backend.nodeID).write(to: &writer)
         }

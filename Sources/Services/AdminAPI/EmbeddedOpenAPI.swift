@@ -1491,7 +1491,7 @@ components:
       description: What is needed (RFC 6750).
       schema: { type: string }
     ETag:
-      description: For If-Match, or If-None-Match.
+      description: For If-Match, or If-None-Match; what it is made of may change. That of a drain fits no other drain.
       schema: { type: string }
     ContentSecurityPolicy:
       description: What the page may load and do; nothing from elsewhere, nothing inline.
@@ -1585,7 +1585,7 @@ components:
     ifMatch:
       name: If-Match
       in: header
-      description: Refuse the call (412) unless the resource has this ETag.
+      description: Refuse the call (412) unless the resource has one of these ETags; a field without any fits nothing.
       schema: { type: string }
     ifNoneMatch:
       name: If-None-Match

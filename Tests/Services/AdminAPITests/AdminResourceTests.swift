@@ -143,6 +143,33 @@ struct AdminNodeTests {
         #expect(stale.status == 412)
         #expect(stale.code == "precondition_failed")
         #expect(bench.backend.state == .draining)
+        let current = try #require(try bench.get("/v1/nodes/self/drain").fields["etag"])
+        #expect(
+            try bench.send(.delete, "/v1/nodes/self/drain", fields: ["If-Match": current]).status == 200)
+        #expect(
+            try bench.send(.delete, "/v1/nodes/self/drain", fields: ["If-Match": current]).status == 412)
+    }
+
+    /// It may have counted as many orders as its life before.
+    @Test func aTagOfADrainFitsNoDrainOfAnotherLife() throws {
+        func begun() throws -> (bench: AdminBench, tag: String) {
+            let bench = try AdminBench()
+            return (bench, try #require(try bench.send(.post, "/v1/nodes/self/drain").fields["etag"]))
+        }
+        let (past, present) = (try begun(), try begun())
+        let stale = try present.bench.send(
+            .delete, "/v1/nodes/self/drain", fields: ["If-Match": past.tag])
+        #expect(stale.status == 412)
+        #expect(present.bench.backend.state == .draining)
+    }
+
+    /// A client that names no tag at all has not said that any will do.
+    @Test func anEmptyIfMatchFitsNothing() throws {
+        let bench = try AdminBench()
+        for tags in ["", ",", " , "] {
+            #expect(try bench.send(.post, "/v1/nodes/self/drain", fields: ["If-Match": tags]).status == 412)
+        }
+        #expect(bench.backend.drainRequests.isEmpty)
     }
 }
 
