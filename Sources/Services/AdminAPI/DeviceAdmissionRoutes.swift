@@ -62,16 +62,18 @@ extension AdminAPI {
         }
     }
 
-    /// The epochs that If-Match names, for the database to compare; nil: any. The session of a device that is
-    /// connected here is compared here, as it is known here first.
-    private func epochs(of id: DeviceID, _ call: AdminCall) throws(AdminProblem) -> [UInt64]? {
+    /// The epochs that If-Match names, for the database to compare. The session of a device that is connected here
+    /// is compared here, as it is known here first; that it is the latest one, only the database knows.
+    private func epochs(of id: DeviceID, _ call: AdminCall) throws(AdminProblem) -> SessionEpochs {
+        guard let tags = call.wantedTags else { return .any }
         if let session = backend.session(of: id) {
             try call.requireMatch(Self.tag(session.epoch))
-            return nil
+            return .atMost(session.epoch)
         }
-        return call.wantedTags?.compactMap { tag in
-            UInt64(tag.dropFirst().dropLast()).flatMap { Self.tag($0) == tag ? $0 : nil }
-        }
+        return .oneOf(
+            tags.compactMap { tag in
+                UInt64(tag.dropFirst().dropLast()).flatMap { Self.tag($0) == tag ? $0 : nil }
+            })
     }
 
     private func change(

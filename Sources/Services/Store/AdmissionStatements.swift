@@ -61,23 +61,26 @@ enum AdmissionStatements {
     // MARK: Changing
 
     /// An enrolled device is listed before it has ever come.
-    static func enroll(_ device: DeviceID, _ hash: [UInt8], onlyAt epochs: [UInt64]?) -> [PostgresStatement] {
+    static func enroll(
+        _ device: DeviceID, _ hash: [UInt8], onlyAt epochs: SessionEpochs
+    ) -> [PostgresStatement] {
         let add = PostgresStatement(
             "INSERT INTO pop.devices (device_id) VALUES ($1) ON CONFLICT DO NOTHING",
             [.text(device.description)])
-        return (epochs == nil ? [add] : []) + [
+        let mayBeNew = if case .oneOf = epochs { false } else { true }
+        return (mayBeNew ? [add] : []) + [
             lock(device),
             PostgresStatement(
                 """
                 INSERT INTO pop.device_tokens (device_id, token_sha256)
-                SELECT d.device_id, decode($3, 'hex') FROM pop.devices d WHERE \(isWanted)
+                SELECT d.device_id, decode($4, 'hex') FROM pop.devices d WHERE \(isWanted)
                 ON CONFLICT (device_id) DO UPDATE SET token_sha256 = excluded.token_sha256, created_at = now()
                 """, wanted(device, epochs) + [.text(Hexadecimal.encode(hash))]),
             outcome(device, epochs),
         ]
     }
 
-    static func revoke(_ device: DeviceID, onlyAt epochs: [UInt64]?) -> [PostgresStatement] {
+    static func revoke(_ device: DeviceID, onlyAt epochs: SessionEpochs) -> [PostgresStatement] {
         [
             lock(device),
             PostgresStatement(
@@ -90,12 +93,12 @@ enum AdmissionStatements {
     }
 
     static func setEnabled(
-        _ device: DeviceID, _ isEnabled: Bool, onlyAt epochs: [UInt64]?
+        _ device: DeviceID, _ isEnabled: Bool, onlyAt epochs: SessionEpochs
     ) -> [PostgresStatement] {
         [
             lock(device),
             PostgresStatement(
-                "UPDATE pop.devices d SET enabled = $3 WHERE \(isWanted) AND enabled <> $3",
+                "UPDATE pop.devices d SET enabled = $4 WHERE \(isWanted) AND enabled <> $4",
                 wanted(device, epochs) + [.boolean(isEnabled)]),
             outcome(device, epochs),
         ]
@@ -108,14 +111,21 @@ enum AdmissionStatements {
             [.text(device.description)])
     }
 
-    private static let isCurrent = "($2::bigint[] IS NULL OR d.session_epoch = ANY ($2::bigint[]))"
+    private static let isCurrent = """
+        (($2::bigint[] IS NULL OR d.session_epoch = ANY ($2::bigint[]))
+        AND ($3::bigint IS NULL OR d.session_epoch <= $3::bigint))
+        """
     private static let isWanted = "d.device_id = $1 AND \(isCurrent)"
 
-    private static func wanted(_ device: DeviceID, _ epochs: [UInt64]?) -> [PostgresParameter] {
-        [.text(device.description), epochs.map { .integers($0) } ?? .null]
+    private static func wanted(_ device: DeviceID, _ epochs: SessionEpochs) -> [PostgresParameter] {
+        switch epochs {
+        case .any: [.text(device.description), .null, .null]
+        case .oneOf(let list): [.text(device.description), .integers(list), .null]
+        case .atMost(let last): [.text(device.description), .null, .integer(last)]
+        }
     }
 
-    private static func outcome(_ device: DeviceID, _ epochs: [UInt64]?) -> PostgresStatement {
+    private static func outcome(_ device: DeviceID, _ epochs: SessionEpochs) -> PostgresStatement {
         PostgresStatement(
             """
             SELECT d.device_id, d.enabled, coalesce(a.revision, 0) AS revision,

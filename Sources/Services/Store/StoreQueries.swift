@@ -1,5 +1,13 @@
 package import Domain
 
+/// Which session of a device a change is about, by the device's epoch as it is on record.
+package enum SessionEpochs: Sendable, Hashable {
+    case any
+    case oneOf([UInt64])
+    /// The record may be behind, and must not be ahead: then there is a later session somewhere.
+    case atMost(UInt64)
+}
+
 /// A question to the database, answered within a bound of time.
 package enum StoreQuery: Sendable, Hashable {
     case devices(DeviceListQuery)
@@ -11,12 +19,12 @@ package enum StoreQuery: Sendable, Hashable {
     /// Whose token this is, told by its hash.
     case deviceOfToken(sha256: [UInt8])
     /// Gives a device a token, and takes away the one it had; the device need not be known yet. This and the
-    /// next two change nothing when the device's session epoch is none of `onlyAt`; nil: any.
-    case enrollDevice(DeviceID, tokenSHA256: [UInt8], onlyAt: [UInt64]? = nil)
+    /// next two change nothing when the device's session epoch is none of `onlyAt`.
+    case enrollDevice(DeviceID, tokenSHA256: [UInt8], onlyAt: SessionEpochs = .any)
     /// Takes a device's token away.
-    case revokeToken(DeviceID, onlyAt: [UInt64]? = nil)
+    case revokeToken(DeviceID, onlyAt: SessionEpochs = .any)
     /// Keeps a device out, or lets it in again.
-    case setDeviceEnabled(DeviceID, Bool, onlyAt: [UInt64]? = nil)
+    case setDeviceEnabled(DeviceID, Bool, onlyAt: SessionEpochs = .any)
     /// Whether anything was changed at another node.
     case revisions
     /// Changes of who may come in after this one, in their order, a bounded number of them.

@@ -111,19 +111,32 @@ import Testing
         #expect(store.start(session))
         let id = session.deviceID
         _ = try outcome(.enrollDevice(id, tokenSHA256: hash(1)))
-        #expect(try outcome(.setDeviceEnabled(id, false, onlyAt: [69, 71])) == .stale)
-        #expect(try outcome(.revokeToken(id, onlyAt: [])) == .stale)
-        #expect(try outcome(.enrollDevice(id, tokenSHA256: hash(2), onlyAt: [1])) == .stale)
+        #expect(try outcome(.setDeviceEnabled(id, false, onlyAt: .oneOf([69, 71]))) == .stale)
+        #expect(try outcome(.revokeToken(id, onlyAt: .oneOf([]))) == .stale)
+        #expect(try outcome(.enrollDevice(id, tokenSHA256: hash(2), onlyAt: .oneOf([1]))) == .stale)
+        // Whoever says at most 69 has not heard of the session that is there.
+        #expect(try outcome(.setDeviceEnabled(id, false, onlyAt: .atMost(69))) == .stale)
+        #expect(try outcome(.revokeToken(id, onlyAt: .atMost(69))) == .stale)
+        #expect(try outcome(.enrollDevice(id, tokenSHA256: hash(2), onlyAt: .atMost(69))) == .stale)
         #expect(try store.device("dev-1")?.enabled == true)
         let holder = TokenHolder(deviceID: id, enabled: true, sessionEpoch: 70)
         #expect(try store.ask(.deviceOfToken(sha256: hash(1))) == .deviceOfToken(holder))
-        guard case .changed(let admission) = try outcome(.setDeviceEnabled(id, false, onlyAt: [69, 70]))
+        guard
+            case .changed(let admission) = try outcome(
+                .setDeviceEnabled(id, false, onlyAt: .oneOf([69, 70])))
         else {
             Issue.record("not changed")
             return
         }
         #expect(!admission.isEnabled)
+        // Whoever says at most 71 knows a session that is not on record yet.
+        guard case .changed = try outcome(.setDeviceEnabled(id, true, onlyAt: .atMost(71))),
+            case .changed = try outcome(.revokeToken(id, onlyAt: .atMost(70)))
+        else {
+            Issue.record("not changed")
+            return
+        }
         let absent = try store.device(named: "absent")
-        #expect(try outcome(.enrollDevice(absent, tokenSHA256: hash(3), onlyAt: [0])) == .noDevice)
+        #expect(try outcome(.enrollDevice(absent, tokenSHA256: hash(3), onlyAt: .oneOf([0]))) == .noDevice)
     }
 }
