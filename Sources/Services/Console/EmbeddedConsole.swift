@@ -5026,7 +5026,7 @@ function askToRevoke(token, done) {
 
 """###),
 ConsoleFile(
-name: "users.js", digest: "127914a6a8b5bdb71adea19173e7c4aefd26df70bba60d437c8386d059d37b49",
+name: "users.js", digest: "017a2ad0e78762e26d87d22188350944854c79314e219dcc1e08faa73d71635b",
 text: ###"""
 // Users of the ingress: who may come in, and what each may have.
 
@@ -5102,7 +5102,8 @@ function locationsText(user) {
 
 function askForUser(done) {
   const fields = {
-    name: field("Name", input("", { autocapitalize: "none", autocomplete: "username" }), { hint: "Letters, digits and . _ @ +" }),
+    name: field("Name", input("", { autocapitalize: "none", autocomplete: "username" }),
+      { hint: "Letters, digits and . _ @ +" }),
     password: passwordField(),
     ...limitFields(null),
   };

@@ -42,7 +42,7 @@ import Testing
         #expect(try one.device("d1")["status"] as? String == "offline")
         #expect(one.devices["d1"]?.stop() == 0)
         #expect(two.devices["d1"]?.stop() == 0)
-        // The database is the first node's and restarted with it; until the other node is connected anew it says 503.
+        // The database is the first node's and restarted with it: 503 until the other node is connected anew.
         var enabled = 503
         try two.wait("the other node has its database again") {
             enabled = try two.call("PATCH", "/v1/devices/d1", ["enabled": true]).status

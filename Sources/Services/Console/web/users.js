@@ -72,7 +72,8 @@ function locationsText(user) {
 
 function askForUser(done) {
   const fields = {
-    name: field("Name", input("", { autocapitalize: "none", autocomplete: "username" }), { hint: "Letters, digits and . _ @ +" }),
+    name: field("Name", input("", { autocapitalize: "none", autocomplete: "username" }),
+      { hint: "Letters, digits and . _ @ +" }),
     password: passwordField(),
     ...limitFields(null),
   };
