@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import struct
@@ -15,7 +16,7 @@ import threading
 import time
 import urllib.parse
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 def wait_for(what, probe, seconds=WAIT_SECONDS):
@@ -35,9 +36,16 @@ def wait_for(what, probe, seconds=WAIT_SECONDS):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the system gives to connections: none takes it while the node is away."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as probe:
+                    probe.bind(("127.0.0.1", port))
+            return port
+        except OSError:
+            pass
 
 
 class Target:

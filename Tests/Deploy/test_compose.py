@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -22,10 +23,17 @@ DOCKER = ROOT / "deploy" / "docker"
 TOKEN = "compose-test-token"
 
 
-def unused_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def unused_port():
+    """Below those that the system gives to connections: none takes it before its node does."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as probe:
+                    probe.bind(("127.0.0.1", port))
+            return port
+        except OSError:
+            pass
 
 
 class ComposeTests(unittest.TestCase):
@@ -64,7 +72,7 @@ class ComposeTests(unittest.TestCase):
 
     def start_node(self, name):
         ports = {
-            "POP_DEVICE_WSS_PORT": unused_port(), "POP_DEVICE_QUIC_PORT": unused_port(socket.SOCK_DGRAM),
+            "POP_DEVICE_WSS_PORT": unused_port(), "POP_DEVICE_QUIC_PORT": unused_port(),
             "POP_INGRESS_PORT": unused_port(), "POP_ADMIN_PORT": unused_port(),
         }
         self.start(name, "pop-node", ["serve", "--config", DOCKER / "pop-node.json"], {
