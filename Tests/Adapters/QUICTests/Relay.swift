@@ -81,7 +81,7 @@ final class Relay {
         if isLate || delay > .zero {
             let due = loop.now + delay + .microseconds(isLate ? Int64(random.next() % 4_000) : 0)
             held.append((due, bytes, toServer))
-            armTimer()
+            if timer?.armedDeadline.map({ due < $0 }) ?? true { timer?.arm(at: due) }
             return
         }
         forward(bytes, toServer)
@@ -97,10 +97,6 @@ final class Relay {
         let due = held.filter { $0.due <= loop.now }
         held.removeAll { $0.due <= loop.now }
         for packet in due { forward(packet.bytes, packet.toServer) }
-        armTimer()
-    }
-
-    private func armTimer() {
         if let next = held.map(\.due).min() { timer?.arm(at: next) }
     }
 }
