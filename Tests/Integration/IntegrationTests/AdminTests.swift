@@ -149,7 +149,9 @@ import Testing
         let session = try fixture.session("d1")
         #expect(fixture.node?.stop() == 0)
         try fixture.startNode()
-        #expect(try fixture.endReason(device: "d1", session: session) == "node_stopped")
+        try fixture.wait("the session has ended with its node") {
+            try fixture.endReason(device: "d1", session: session) == "node_stopped"
+        }
         try fixture.waitUntilWhole("d1", sessionOtherThan: session)
         #expect(fixture.devices["d1"]?.stop() == 0)
     }

@@ -28,7 +28,9 @@ import Testing
         _ = fixture.node?.stop(SIGKILL)
         try fixture.startNode()
         try fixture.waitUntilWhole("d1", sessionOtherThan: first)
-        #expect(try fixture.endReason(device: "d1", session: first) == "node_lost")
+        try fixture.wait("the first session has ended with its node") {
+            try fixture.endReason(device: "d1", session: first) == "node_lost"
+        }
         let echo = try TestServer.echo()
         let client = try fixture.connect(to: echo.port)
         try client.write("back")

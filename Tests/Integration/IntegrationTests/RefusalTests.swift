@@ -36,7 +36,7 @@ import Testing
     }
 
     @Test func whatTheDeviceMeetsIsTold() throws {
-        let fixture = try Fixture(settings: ["ingress": ["connect_timeout_seconds": 1]])
+        let fixture = try Fixture()
         try fixture.startDevice("d1", arguments: ["--allow-target", "255.255.255.255/32"])
         try expect(
             Refusal(
@@ -48,6 +48,11 @@ import Testing
                 reply: 3, status: 502, proxyError: "destination_ip_unroutable",
                 code: "network_unreachable"),
             fixture, "255.255.255.255", 80)
+    }
+
+    @Test func aTargetThatIsSilentIsTold() throws {
+        let fixture = try Fixture(settings: ["ingress": ["connect_timeout_seconds": 1]])
+        try fixture.startDevice("d1")
         let silent = try SilentServer()
         try expect(
             Refusal(

@@ -34,8 +34,9 @@ import Testing
         }
         association.control.shutdownBoth()
         try fixture.wait("the flows end with their association") { try fixture.conns().isEmpty }
-        #expect(try metric(fixture, "pop_udp_associations ") == 0)
-        #expect(try metric(fixture, "pop_udp_flows ") == 0)
+        try fixture.wait("none is counted any more") {
+            try metric(fixture, "pop_udp_associations ") == 0 && metric(fixture, "pop_udp_flows ") == 0
+        }
     }
 
     @Test func namesAreResolvedAtTheDeviceAndIPv6Works() throws {
@@ -82,7 +83,7 @@ import Testing
         try fixture.startDevice("d1")
         let closedConns = try ClosedConns(fixture)
         let association = try UDPAssociation(fixture.ingressPort)
-        let closed = try TestDatagrams().port
+        let closed = try unusedPort()
         try association.send("anybody?", to: closed)
         try fixture.wait("the flow has ended with error") { closedConns.reasons(closed) == ["error"] }
         // The association lives on.
