@@ -340,7 +340,7 @@ let package = Package(
             ]),
         tests(
             "Services", "ClusterMemberTests",
-            uses: ["Domain", "EventLoop", "Fleet", "Store", "ClusterMember"], packages: [logging]),
+            uses: ["Domain", "EventLoop", "Fleet", "Store", "ClusterMember", "TestKit"], packages: [logging]),
         tests(
             "Apps", "PopNodeTests",
             uses: ["Domain", "EventLoop", "Observability", "JSON", "ProgramKit", "PopNode"],
@@ -369,7 +369,7 @@ let package = Package(
             "Integration", "IntegrationTests",
             uses: [
                 "pop-node", "pop-device", "popctl", "pop-conformance", "pop-bench", "Domain", "Postgres",
-                "TemporaryPostgres",
+                "TemporaryPostgres", "TestKit",
             ]),
         tests(
             "Simulation", "SimulationTests",

@@ -29,7 +29,7 @@ import Testing
             fields: ["If-Match": "\"\(epoch)\""])
         #expect(answer.status == 200)
         #expect(answer.object["enabled"] as? Bool == false)
-        try two.wait("the other node has cut it", seconds: 5) {
+        try two.wait("the other node has cut it") {
             try session(two, "d1")["end_reason"] as? String == "disabled"
         }
         // Kept out by both, also of one that starts anew.
@@ -51,7 +51,7 @@ import Testing
         #expect(enabled == 200)
         try two.startDevice("d1")
         #expect(two.devices["d1"]?.stop() == 0)
-        try one.wait("the other node lets it in", seconds: 10) {
+        try one.wait("the other node lets it in") {
             let refusals = one.devices["d1"]?.logText.contains("registration refused") ?? true
             if refusals {
                 _ = one.devices["d1"]?.stop()
@@ -70,7 +70,7 @@ import Testing
         let token = try #require(enrolled.object["token"] as? String)
         try two.startDevice("d1", arguments: ["--token", token])
         #expect(try one.call("DELETE", "/v1/devices/d1/token").status == 204)
-        try two.wait("the other node has cut it", seconds: 5) {
+        try two.wait("the other node has cut it") {
             try session(two, "d1")["end_reason"] as? String == "revoked"
         }
         #expect(two.devices["d1"]?.stop() == 0)
@@ -89,18 +89,18 @@ import Testing
         let token = try #require(made.object["token"] as? String)
         let id = try #require(made.object["token_id"] as? String)
         #expect(try one.call("GET", "/v1/conns", token: token).status == 200)
-        try two.wait("the other node knows it", seconds: 5) {
+        try two.wait("the other node knows it") {
             try two.call("GET", "/v1/conns", token: token).status == 200
         }
         #expect(
             try two.call("POST", "/v1/tokens", ["name": "x", "scope": "read"], token: token).status == 403)
-        try one.wait("its use is on record", seconds: 30) {
+        try one.wait("its use is on record") {
             try one.get("/v1/tokens/\(id)").object["last_used_at"] is String
         }
         #expect(try two.call("DELETE", "/v1/tokens/\(id)?reason=left").status == 204)
         // Asking in vain above may have held this address up.
         #expect([401, 429].contains(try two.call("GET", "/v1/conns", token: token).status))
-        try one.wait("the first node has noticed", seconds: 5) {
+        try one.wait("the first node has noticed") {
             try one.call("GET", "/v1/conns", token: token).status == 401
         }
         try one.wait("the audit trail tells of it") {

@@ -136,7 +136,7 @@ private final class EventReader: Sendable {
     /// Waits until an event is there.
     func wait(_ isWanted: (Event) -> Bool) throws {
         let pause = DispatchSemaphore(value: 0)
-        let limit = Date(timeIntervalSinceNow: 40)
+        let limit = Date(timeIntervalSinceNow: 60)
         while !has(isWanted) {
             guard Date() < limit else {
                 throw Fixture.TimedOut(what: "an event is told", logs: text.current)

@@ -1,14 +1,16 @@
 import Foundation
+import TestKit
 import Testing
 
 /// `pop-conformance` as a program: what it answers is tested beside its code.
 @Suite struct ConformanceTests {
-    private let folder = FileManager.default.temporaryDirectory
+    private let folder = TemporaryDirectory()
 
     private func start(_ mode: String, _ port: UInt16) throws -> RunningProgram {
         let program = try RunningProgram(
-            "pop-conformance", [mode, "--host", "localhost", "--port", "\(port)"], folder: folder)
-        let limit = Date(timeIntervalSinceNow: 30)
+            "pop-conformance", [mode, "--host", "localhost", "--port", "\(port)"],
+            folder: URL(filePath: folder.path))
+        let limit = Date(timeIntervalSinceNow: 60)
         let pause = DispatchSemaphore(value: 0)
         while !program.logText.contains("serving"), program.isRunning, Date() < limit {
             _ = pause.wait(timeout: .now() + .milliseconds(20))

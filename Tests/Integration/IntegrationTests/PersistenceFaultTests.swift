@@ -119,7 +119,7 @@ extension Fixture {
     }
 
     fileprivate func waitUntilWritten() throws {
-        try wait("the database has what waited for it", seconds: 60) {
+        try wait("the database has what waited for it") {
             let stats = try get("/v1/stats").object
             return stats["database_connected"] as? Bool == true && stats["outbox_events"] as? Int == 0
         }
@@ -220,7 +220,7 @@ private final class Churn: @unchecked Sendable {
         let sessionsBefore = toldSessions().count
         let connsBefore = lock.withLock { ended.count }
         var steps = 0
-        try fixture.wait("devices and clients go on \(when)", seconds: 60) {
+        try fixture.wait("devices and clients go on \(when)") {
             steps += 1
             if steps % 10 == 1 { try disturb() }
             return toldSessions().count - sessionsBefore >= sessions

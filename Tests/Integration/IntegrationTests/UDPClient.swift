@@ -6,7 +6,7 @@ final class TestDatagrams: @unchecked Sendable {
     let descriptor: Int32
     let port: UInt16
 
-    init(host: String = "127.0.0.1", port: UInt16 = 0, seconds: Int = 20) throws {
+    init(host: String = "127.0.0.1", port: UInt16 = 0, seconds: Int = 60) throws {
         let isIPv6 = host.contains(":")
         descriptor = socket(isIPv6 ? AF_INET6 : AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
         var limit = timeval(tv_sec: seconds, tv_usec: 0)
