@@ -42,7 +42,7 @@ final class Pair {
 
     /// Runs the loop until `condition` holds; false after `seconds` of nothing doing.
     @discardableResult
-    func run(seconds: Int = 20, until condition: () -> Bool) -> Bool {
+    func run(seconds: Int = 60, until condition: () -> Bool) -> Bool {
         let deadline = SystemClock.now + .seconds(seconds)
         while !condition() {
             if SystemClock.now >= deadline { return false }
@@ -52,9 +52,18 @@ final class Pair {
     }
 
     /// Runs the loop for a while, for things that must not happen.
-    func run(milliseconds: Int) {
-        let deadline = SystemClock.now + .milliseconds(milliseconds)
-        while SystemClock.now < deadline { loop.runOnce(waitingAtMost: .milliseconds(5)) }
+    ///
+    /// - Returns: the longest time between two batches, which tells how well the machine kept up.
+    @discardableResult
+    func run(milliseconds: Int) -> Duration {
+        var (last, longestPause) = (SystemClock.now, Duration.zero)
+        let deadline = last + .milliseconds(milliseconds)
+        while last < deadline {
+            loop.runOnce(waitingAtMost: .milliseconds(5))
+            longestPause = max(longestPause, SystemClock.now - last)
+            last = SystemClock.now
+        }
+        return longestPause
     }
 
     func connect(

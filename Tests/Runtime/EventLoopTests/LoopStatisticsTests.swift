@@ -21,7 +21,7 @@ import Testing
         timer.arm(at: loop.now)
         loop.runOnce(waitingAtMost: .zero)
         loop.runOnce(waitingAtMost: .zero)
-        #expect(count(above: .milliseconds(5), in: loop.statistics.turns) == 1)
+        #expect(count(above: .milliseconds(5), in: loop.statistics.turns) >= 1)
         #expect(loop.statistics.turns.sum >= 6_000_000)
     }
 
