@@ -4,20 +4,16 @@ import Fleet
 import Foundation
 import Logging
 import Store
+import TestKit
 import Testing
 
 @testable import ClusterMember
 
 /// What a node comes back as.
 struct NodeStandingTests {
-    private let folder = FileManager.default.temporaryDirectory.appending(
-        path: "standing-\(UUID().uuidString.prefix(8))")
+    private let folder = TemporaryDirectory()
 
-    init() throws {
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    }
-
-    private var path: String { folder.appending(path: "standing.json").path }
+    private var path: String { folder.path + "/standing.json" }
     private func keeper() -> StandingKeeper { StandingKeeper(path: path, logger: Logger(label: "test")) }
 
     private func record(_ state: String, moved: Int = 0) -> DrainRecord {
