@@ -38,7 +38,7 @@ final class Bench {
     /// Runs the loop until `condition` holds, or a bounded time is over.
     @discardableResult
     func run(until condition: () -> Bool) -> Bool {
-        let deadline = loop.now + .seconds(10)
+        let deadline = loop.now + .seconds(60)
         while !condition() {
             if loop.now > deadline { return false }
             loop.runOnce(waitingAtMost: .milliseconds(20))

@@ -14,7 +14,7 @@ import Testing
         link.lost = { _ in lost += 1 }
         link.open()
         func pump(until condition: () -> Bool) -> Bool {
-            for _ in 0..<500 where !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
+            for _ in 0..<3_000 where !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
             return condition()
         }
         #expect(pump { opened == 1 })

@@ -164,7 +164,7 @@ private final class Handover: Sendable {
     func put(_ port: UInt16) { value.withLock { $0 = port } }
 
     func take() -> UInt16 {
-        let deadline = SystemClock.now + .seconds(10)
+        let deadline = SystemClock.now + .seconds(60)
         guard let loop = try? EventLoop() else { return 0 }
         while SystemClock.now < deadline {
             if let port = value.withLock({ $0 }) { return port }

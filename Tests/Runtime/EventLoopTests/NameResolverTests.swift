@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct NameResolverTests {
     private func rounds(_ loop: EventLoop, until condition: () -> Bool) {
-        for _ in 0..<200 where !condition() { loop.runOnce(waitingAtMost: .milliseconds(50)) }
+        for _ in 0..<1_200 where !condition() { loop.runOnce(waitingAtMost: .milliseconds(50)) }
     }
 
     @Test func localhostResolvesToLoopback() throws {

@@ -108,7 +108,7 @@ import Testing
         pair.client.write(pattern(1_000_000))
         for _ in 0..<50 { pair.loop.runOnce(waitingAtMost: .milliseconds(1)) }
         #expect(deliveries == 1)
-        for _ in 0..<5_000 where pair.serverEvents.receivedCount < 1_000_000 {
+        for _ in 0..<60_000 where pair.serverEvents.receivedCount < 1_000_000 {
             pair.server.resumeReading()
             pair.loop.runOnce(waitingAtMost: .milliseconds(1))
         }

@@ -192,7 +192,7 @@ final class AdminBench {
             on: loop,
             over: { TCPStream.connect(on: loop, to: address, timeout: .seconds(5), handler: $0) },
             completion: { result = $0 })
-        let deadline = loop.now + .seconds(10)
+        let deadline = loop.now + .seconds(60)
         while result == nil, loop.now < deadline { loop.runOnce(waitingAtMost: .milliseconds(20)) }
         withExtendedLifetime(client) {}
         guard let result, case .response(let response) = try result.get() else {
@@ -204,7 +204,7 @@ final class AdminBench {
     /// Runs the loop until `condition` holds, or a bounded time is over.
     @discardableResult
     func run(until condition: () -> Bool) -> Bool {
-        let deadline = loop.now + .seconds(20)
+        let deadline = loop.now + .seconds(60)
         while !condition(), loop.now < deadline { loop.runOnce(waitingAtMost: .milliseconds(20)) }
         return condition()
     }

@@ -71,7 +71,7 @@ final class RelayFixture: StreamRelayOwner {
     func relayEnded(_ relay: StreamRelay, _ end: RelayEnd) { ends.append(end) }
 
     /// Runs the loop and reads the socket until `condition` holds.
-    func run(seconds: Int = 20, until condition: () -> Bool) -> Bool {
+    func run(seconds: Int = 60, until condition: () -> Bool) -> Bool {
         pair.run(seconds: seconds) {
             socket.poll()
             return condition()

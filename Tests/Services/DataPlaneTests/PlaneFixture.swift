@@ -50,7 +50,7 @@ final class PlaneFixture {
     }
 
     @discardableResult
-    func run(seconds: Int = 20, until condition: () -> Bool) -> Bool {
+    func run(seconds: Int = 60, until condition: () -> Bool) -> Bool {
         loop.run(seconds: seconds, until: condition)
     }
 

@@ -132,7 +132,7 @@ final class AgentFixture {
 
     /// Drives the loop until `condition`, a bounded number of rounds.
     func run(until condition: () -> Bool) {
-        for _ in 0..<300 where !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
+        for _ in 0..<3_000 where !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
     }
 
     /// Registered with both planes up.

@@ -104,7 +104,7 @@ private final class ControlPlaneStandIn: HTTPHandler, WebSocketStreamDelegate {
     }
 
     private func run(until condition: () -> Bool) {
-        for _ in 0..<300 where !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
+        for _ in 0..<3_000 where !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
     }
 
     @Test func opensWithTokenAndSubprotocolAndCarriesMessages() throws {

@@ -25,7 +25,7 @@ import Testing
             DialContext(loop: loop, resolver: resolver, policy: policy)
         ) { result = $0 }
         #expect(result == nil)
-        for _ in 0..<300 where result == nil { loop.runOnce(waitingAtMost: .milliseconds(50)) }
+        for _ in 0..<1_200 where result == nil { loop.runOnce(waitingAtMost: .milliseconds(50)) }
         dial.cancel()
         resolver.close()
         return result

@@ -100,7 +100,7 @@ import Testing
     }
 
     private func pump(_ nodes: BlockingConnection..., until condition: () -> Bool) -> Bool {
-        for _ in 0..<500 where !condition() {
+        for _ in 0..<3_000 where !condition() {
             for node in nodes { node.pump(rounds: 1) { false } }
         }
         return condition()

@@ -16,7 +16,7 @@ final class StoreHarness {
 
     init(
         _ databaseURL: String, nodeID: String = "n1", poolSize: Int = 2,
-        flushInterval: Duration = .milliseconds(20), queryTimeout: Duration = .seconds(5),
+        flushInterval: Duration = .milliseconds(20), queryTimeout: Duration = .seconds(30),
         outbox: TemporaryDirectory? = nil, outboxPath: String? = nil
     ) throws {
         self.databaseURL = databaseURL
@@ -43,9 +43,9 @@ final class StoreHarness {
 
     /// Runs the control loop until `condition` holds, for a bounded number of rounds.
     @discardableResult
-    func pump(rounds: Int = 1_000, until condition: () -> Bool) -> Bool {
-        for _ in 0..<rounds where !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
-        return condition()
+    func pump(rounds: Int = 3_000, until condition: () throws -> Bool) rethrows -> Bool {
+        for _ in 0..<rounds where try !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
+        return try condition()
     }
 
     /// Waits until `count` events are committed.

@@ -34,7 +34,7 @@ import Testing
     }
 
     private func pump(until condition: () throws -> Bool) rethrows -> Bool {
-        for _ in 0..<1_000 where try !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
+        for _ in 0..<3_000 where try !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
         return try condition()
     }
 

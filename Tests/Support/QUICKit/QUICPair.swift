@@ -51,7 +51,7 @@ package final class QUICPair {
 
     /// Runs the loop until `condition` holds; false after `seconds`.
     @discardableResult
-    package func run(seconds: Int = 20, until condition: () -> Bool) -> Bool {
+    package func run(seconds: Int = 60, until condition: () -> Bool) -> Bool {
         loop.run(seconds: seconds, until: condition)
     }
 }

@@ -63,7 +63,7 @@ package final class BlockingConnection: PostgresConnectionDelegate {
 
     /// Handles what comes in, for at most `rounds` batches, until `condition` holds.
     @discardableResult
-    package func pump(rounds: Int = 500, until condition: () -> Bool) -> Bool {
+    package func pump(rounds: Int = 3_000, until condition: () -> Bool) -> Bool {
         for _ in 0..<rounds where !condition() { loop.runOnce(waitingAtMost: .milliseconds(20)) }
         return condition()
     }

@@ -57,7 +57,7 @@ package let loopback = SocketAddress(ip: .v4(IPv4Address(0x7f00_0001)), port: 0)
 extension EventLoop {
     /// Runs batches until `isDone`, for a bounded number of rounds; whether it came to that.
     @discardableResult
-    package func run(rounds: Int = 4_000, until isDone: () -> Bool) -> Bool {
+    package func run(rounds: Int = 12_000, until isDone: () -> Bool) -> Bool {
         for _ in 0..<rounds {
             if isDone() { return true }
             runOnce(waitingAtMost: .milliseconds(5))
