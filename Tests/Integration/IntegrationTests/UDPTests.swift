@@ -19,9 +19,12 @@ import Testing
         try association.send([], UDPAssociation.header(first.port))
         #expect(try association.text(from: first.port) == "1:")
 
-        let conns = try fixture.conns()
-        #expect(conns.count == 2)
-        #expect(conns.allSatisfy { $0["protocol"] as? String == "udp" && $0["state"] as? String == "open" })
+        var conns: [[String: Any]] = []
+        try fixture.wait("two flows are open") {
+            conns = try fixture.conns()
+            return conns.count == 2 && conns.allSatisfy { $0["state"] as? String == "open" }
+        }
+        #expect(conns.allSatisfy { $0["protocol"] as? String == "udp" })
         #expect(
             Set(conns.compactMap { $0["target"] as? String }) == [
                 "127.0.0.1:\(first.port)", "127.0.0.1:\(second.port)",

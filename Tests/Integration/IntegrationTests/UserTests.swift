@@ -134,7 +134,7 @@ import Testing
         #expect(try fixture.call("DELETE", "/v1/users/few").status == 204)
         // The client learns of it: its connection is cut.
         #expect(throws: TestSocket.Failure.self) { _ = try association.control.readToEnd() }
-        #expect(try fixture.conns().isEmpty)
+        try fixture.wait("its conns are gone") { try fixture.conns().isEmpty }
     }
 
     /// A byte a second: a burst of 4 KiB passes and then as good as nothing, whatever way and however many conns.
