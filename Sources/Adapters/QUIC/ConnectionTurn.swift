@@ -118,7 +118,7 @@ extension QUICConnection {
             let closed = closedStreams
             closedStreams.removeAll(keepingCapacity: true)
             for stream in closed {
-                cq_extend_connection(library, UInt64(stream.takeUnconsumed()))
+                extendConnection(library, stream.takeUnconsumed())
                 if !cq_is_local_stream(library, stream.id) { cq_extend_streams(library, 1) }
                 streams[stream.id] = nil
                 release(stream)
@@ -198,6 +198,7 @@ extension QUICConnection {
         } else {
             endpoint.handshakeFailed(reason.kind)
         }
+        endpoint.forgetUnauthenticated(self)
         phase = next
         self.library = nil
         cq_free(library)

@@ -21,6 +21,14 @@ extension QUICEndpoint {
         guard metrics.handshakesInProgress < configuration.maxHandshakes,
             metrics.connections < configuration.maxConnections
         else { return drop(.overload) }
+        guard let peerAddress = peer.socketAddress else { return drop(.malformed) }
+        if let limits = configuration.unauthenticated,
+            let refusal = unauthenticated.refusal(of: peerAddress.ip, limits)
+        {
+            metrics.connectionsRefused.note(refusal)
+            refuse(initial, code: Self.connectionRefused, peer: peer)
+            return
+        }
         var original: cq_cid?
         if cq_is_retry_token(&initial) {
             var found = cq_cid()
@@ -30,27 +38,30 @@ extension QUICEndpoint {
                     &initial, receivePath, configuration.secret, configuration.secret.count, lifetime, now,
                     &found)
             else {
+                drop(.badToken)
                 refuse(initial, code: Self.invalidToken, peer: peer)
                 return
             }
             original = found
         } else if configuration.alwaysRetry
             || metrics.handshakesInProgress >= configuration.retryThreshold
+            // Nobody but who has the address may use up what it may have.
+            || unauthenticated.count(of: peerAddress.ip) >= configuration.retryThreshold
         {
             retry(initial, peer: peer, now: now)
             return
         }
-        accept(packet, count, initial, original, credentials, peer: peer, now: now)
+        accept(packet, count, initial, original, credentials, peerAddress, now: now)
     }
 
-    /// INVALID_TOKEN (RFC 9000 section 20.1).
+    /// CONNECTION_REFUSED and INVALID_TOKEN (RFC 9000 section 20.1).
+    private static let connectionRefused: UInt64 = 0x02
     private static let invalidToken: UInt64 = 0x0b
 
     private func accept(
         _ packet: UnsafeMutablePointer<UInt8>, _ count: Int, _ initial: cq_initial, _ original: cq_cid?,
-        _ credentials: QUICServerCredentials, peer: cl_address, now: UInt64
+        _ credentials: QUICServerCredentials, _ peerAddress: SocketAddress, now: UInt64
     ) {
-        guard let peerAddress = peer.socketAddress else { return }
         let scid = makeConnectionID()
         let connection = QUICConnection(
             endpoint: self, isServer: true, peer: peerAddress, sourceConnectionID: scid,
@@ -58,6 +69,7 @@ extension QUICEndpoint {
         var token = [UInt8](repeating: 0, count: CQ_RESET_TOKEN_COUNT)
         token.withUnsafeMutableBufferPointer { writeResetToken(for: scid, to: $0.baseAddress) }
         var settings = librarySettings(now)
+        if let limits = configuration.unauthenticated { connection.limit(&settings, limits) }
         var initial = initial
         var ours = scid.library
         let context = Unmanaged.passUnretained(connection).toOpaque()
@@ -78,6 +90,10 @@ extension QUICEndpoint {
         metrics.handshakesStarted &+= 1
         metrics.handshakesInProgress += 1
         metrics.connections += 1
+        if configuration.unauthenticated != nil {
+            connection.countedAs = unauthenticated.add(peerAddress.ip)
+            metrics.connectionsUnauthenticated += 1
+        }
         deliver(packet, count, to: connection, ecn: 0, now: now)
     }
 
@@ -146,6 +162,14 @@ extension QUICEndpoint {
         metrics.handshakesFailed.note(kind)
     }
 
+    /// The connection has been authenticated, or has ended before it was.
+    func forgetUnauthenticated(_ connection: QUICConnection) {
+        guard let network = connection.countedAs else { return }
+        connection.countedAs = nil
+        unauthenticated.remove(network)
+        metrics.connectionsUnauthenticated -= 1
+    }
+
     func drop(_ fault: QUICPacketFault) {
         metrics.packetsDropped.note(fault)
     }
@@ -172,7 +196,6 @@ extension QUICEndpoint {
 
     private func refuse(_ initial: cq_initial, code: UInt64, peer: cl_address) {
         var initial = initial
-        drop(.badToken)
         answer(to: peer) { cq_write_initial_close($0, $1, &initial, code) }
     }
 

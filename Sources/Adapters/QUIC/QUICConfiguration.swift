@@ -53,6 +53,9 @@ package struct QUICConfiguration: Sendable {
     /// Beyond this many unfinished handshakes new ones are dropped; a half-open connection takes 100 KiB.
     package var maxHandshakes = 2_048
     package var maxConnections = 100_000
+    /// Holds a server's connections to less until `QUICConnection.authenticated` is called; nil: all have what
+    /// they ever get from the start.
+    package var unauthenticated: QUICUnauthenticatedLimits?
     /// A Retry token is accepted for this long.
     package var retryTokenLifetime: Duration = .seconds(10)
     /// Datagrams waiting for the congestion window; the oldest gives way to a new one.
@@ -62,6 +65,21 @@ package struct QUICConfiguration: Sendable {
 
     package init(secret: [UInt8] = SystemRandom.bytes(32)) {
         self.secret = secret
+    }
+}
+
+/// What connections may cost before the application knows who has opened them.
+package struct QUICUnauthenticatedLimits: Sendable {
+    /// How much a peer may send in all: what comes out of order is kept for it, and each hole in it costs more
+    /// than the byte that makes it.
+    package var windowBytes: UInt64
+    /// Such connections at once, handshakes included. One address may have as many as there is room left, so
+    /// that however many addresses join, there is room for one more.
+    package var maxConnections: Int
+
+    package init(windowBytes: UInt64, maxConnections: Int) {
+        self.windowBytes = windowBytes
+        self.maxConnections = maxConnections
     }
 }
 
@@ -112,6 +130,9 @@ enum QUICLimits {
     static let closingConnections = 4_096
     /// Stateless resets a second, so that a flood is not answered by one (RFC 9000 section 10.3.3).
     static let statelessResetsPerSecond = 100
+    /// Of a connection's usual window, the share whose credit is given back at once where the library began with
+    /// a small window: it would tell of each few kilobytes.
+    static let creditsPerWindow: UInt64 = 8
     /// Rings kept for the next stream.
     static let pooledRings = 8
     /// The length of our connection ids.

@@ -53,6 +53,13 @@ package final class QUICConnection {
     private(set) var timer: LoopTimer?
     /// When the connection's round trip and congestion window are noted next.
     var nextSampleAt: UInt64 = 0
+    /// Where the endpoint counts it as one that is not authenticated.
+    var countedAs: UnauthenticatedConnections.Network?
+    /// What the window of the connection lacks until it is authenticated.
+    var windowHeldBack: UInt64 = 0
+    /// Credit of the connection that waits to be worth a frame, and how much is.
+    var creditHeldBack: UInt64 = 0
+    var leastCredit: UInt64 = 0
     /// When acknowledgements and credit that wait for company go out at the latest.
     var delayedWriteAt: UInt64?
 
@@ -297,7 +304,7 @@ package final class QUICConnection {
             endpoint.resetSent(shutdown.code)
             _ = cq_reset_stream(library, stream.id, shutdown.code)
         case .read:
-            cq_extend_connection(library, UInt64(stream.takeUnconsumed()))
+            extendConnection(library, stream.takeUnconsumed())
             _ = cq_stop_sending(library, stream.id, shutdown.code)
         }
     }
@@ -317,7 +324,7 @@ package final class QUICConnection {
     func extendCredit(_ stream: QUICStream, _ count: Int) {
         guard let library else { return }
         if !stream.isReadStopped { cq_extend_stream(library, stream.id, UInt64(count)) }
-        cq_extend_connection(library, UInt64(count))
+        extendConnection(library, count)
         delayWriting()
     }
 

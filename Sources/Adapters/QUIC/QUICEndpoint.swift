@@ -28,6 +28,7 @@ package final class QUICEndpoint {
     /// What a packet may take at most, on any path.
     let largestPayload: Int
     let table = ConnectionTable()
+    var unauthenticated = UnauthenticatedConnections()
     var lingering = 0
     private(set) var isSendBlocked = false
     private(set) var isClosed = false

@@ -45,6 +45,14 @@ package enum QUICPacketFault: String, Sendable, Hashable, CaseIterable {
     case badToken = "bad_token"
 }
 
+/// Why a connection was refused (CONNECTION_REFUSED, RFC 9000 section 20.1).
+package enum QUICRefusal: String, Sendable, Hashable, CaseIterable {
+    /// There are as many unauthenticated connections as there may be.
+    case totalLimit = "total_limit"
+    /// Its address has as many of them as one may have.
+    case addressLimit = "address_limit"
+}
+
 /// Why a datagram (RFC 9221) was not sent.
 package enum QUICDatagramFault: String, Sendable, Hashable, CaseIterable {
     /// Larger than what path and peer take.
@@ -94,6 +102,9 @@ package struct QUICMetrics: Sendable, Hashable {
     package var handshakesFailed = Tally<QUICCloseKind>()
     package var handshakesInProgress = 0
     package var connections = 0
+    /// Those not authenticated, handshakes included, where that is asked for.
+    package var connectionsUnauthenticated = 0
+    package var connectionsRefused = Tally<QUICRefusal>()
     /// Ends of connections whose handshake was complete.
     package var connectionsClosed = Tally<QUICCloseKind>()
     package var migrations: UInt64 = 0
@@ -126,6 +137,8 @@ package struct QUICMetrics: Sendable, Hashable {
         for figure in sums { self[keyPath: figure] &+= other[keyPath: figure] }
         handshakesInProgress += other.handshakesInProgress
         connections += other.connections
+        connectionsUnauthenticated += other.connectionsUnauthenticated
+        connectionsRefused.add(other.connectionsRefused)
         streams += other.streams
         packetsDropped.add(other.packetsDropped)
         handshakesFailed.add(other.handshakesFailed)

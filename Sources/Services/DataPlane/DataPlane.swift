@@ -119,6 +119,7 @@ private struct LoopPlan: Sendable {
             var settings = QUICConfiguration(secret: secret)
             settings.maxIdleTimeout = configuration.idleTimeout
             settings.maxIncomingStreams = DeviceConnection.initialStreams
+            settings.unauthenticated = DeviceConnection.limitsBeforeHello(loops: configuration.loops)
             settings.countedCodes = DataPlaneError.streamCodes
             settings.loopIndex = index
             settings.loopCount = configuration.loops

@@ -60,6 +60,12 @@ package final class DataPlaneMetrics: MetricSource {
     private func writeConnections(_ sum: QUICMetrics, on page: inout MetricPage) {
         page.gauge(
             "pop_quic_connections", "QUIC connections, handshakes and farewells included", sum.connections)
+        page.gauge(
+            "pop_quic_connections_unauthenticated", "Connections whose DataHello is not accepted yet",
+            sum.connectionsUnauthenticated)
+        page.counters(
+            "pop_quic_connections_refused_total", "Connections refused before their handshake, by cause",
+            by: "cause", sum.connectionsRefused)
         page.gauge("pop_quic_handshakes_in_progress", "Handshakes under way", sum.handshakesInProgress)
         page.counter("pop_quic_handshakes_started_total", "Handshakes begun", sum.handshakesStarted)
         page.counter("pop_quic_handshakes_completed_total", "Handshakes completed", sum.handshakesCompleted)

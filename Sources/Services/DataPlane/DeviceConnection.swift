@@ -40,6 +40,17 @@ final class DeviceConnection: QUICConnectionDelegate {
     private static let mostConns: UInt64 = 1 << 20
     /// How long a device may take from the handshake to its DataHello.
     private static let helloTime = Duration.seconds(10)
+    /// Connections of a node whose hello is not accepted yet, at about 100 KiB each: more than devices make that
+    /// all come back at once, which wait for their handshakes.
+    private static let mostBeforeHello = 4_096
+    /// The least of them on one loop, of however many loops.
+    private static let leastBeforeHello = 512
+
+    static func limitsBeforeHello(loops: Int) -> QUICUnauthenticatedLimits {
+        QUICUnauthenticatedLimits(
+            windowBytes: UInt64(DataFraming.prefixBytes + DataFraming.maximumMessageBytes),
+            maxConnections: max(leastBeforeHello, mostBeforeHello / loops))
+    }
 
     init(id: DataConnectionID, quic: QUICConnection, owner: DataLoop) {
         self.id = id
@@ -68,6 +79,7 @@ final class DeviceConnection: QUICConnectionDelegate {
     /// - Parameter capacity: most conns at once of this device; 0 for no limit of its own.
     func acceptHello(capacity: UInt32) {
         guard case .awaitingDecision(let stream) = state else { return }
+        quic.authenticated()
         let streams = min(UInt64(capacity), Self.mostConns)
         if streams > Self.leastConns { quic.raiseStreamLimit(by: streams - Self.leastConns) }
         let ack = DataFraming.encode(DataCodec.encodeDataHelloAck(ok: true))

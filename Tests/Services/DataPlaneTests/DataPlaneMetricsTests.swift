@@ -43,6 +43,25 @@ import Testing
         #expect(text.contains("pop_loop_turn_seconds_count{loop=\"data-1\"}"))
     }
 
+    @Test func aConnectionIsUnauthenticatedUntilItsHelloIsAccepted() throws {
+        let plane = try PlaneFixture()
+        let metrics = DataPlaneMetrics(plane.plane.commands)
+        let (_, hello, id) = try plane.greet([1])
+        let silent = try plane.connect()
+        #expect(try scrape(plane, metrics).contains("pop_quic_connections_unauthenticated 2\n"))
+        plane.send(.acceptHello(id, capacity: 1))
+        try #require(plane.run { hello.received == Frames.accepted })
+        #expect(try scrape(plane, metrics).contains("pop_quic_connections_unauthenticated 1\n"))
+        silent.connection?.close(code: 0)
+        try #require(
+            plane.run {
+                (try? scrape(plane, metrics))?.contains("pop_quic_connections_unauthenticated 0\n") == true
+            })
+        #expect(
+            try scrape(plane, metrics).contains(
+                "pop_quic_connections_refused_total{cause=\"address_limit\"} 0\n"))
+    }
+
     @Test func aStreamOfNobodysConnIsResetWithItsCode() throws {
         let plane = try PlaneFixture()
         let metrics = DataPlaneMetrics(plane.plane.commands)
