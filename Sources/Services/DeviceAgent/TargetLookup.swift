@@ -49,13 +49,14 @@ final class TargetLookup {
             return finishLater(
                 .failure(LookupFailure(error: .deniedByPolicy, text: "the target is denied")))
         }
-        ticket = context.resolver.resolve(name) { [weak self] result in
+        ticket = context.resolver.resolve(name, for: .client) { [weak self] result in
             guard let self else { return }
             ticket = nil
             switch result {
             case .success(let addresses): finish(permitted(addresses, name: name, port))
             case .failure(let error):
-                finish(.failure(LookupFailure(error: .dnsFailure, text: "\(error)")))
+                let word = error.isRefusal ? OpenError.capacity : .dnsFailure
+                finish(.failure(LookupFailure(error: word, text: "\(error)")))
             }
         }
     }

@@ -1,6 +1,7 @@
 import DeviceAgent
 import Domain
 import EventLoop
+import TestKit
 import Testing
 
 @Suite struct TargetDialTests {
@@ -81,6 +82,25 @@ import Testing
 
     @Test func nameThatDoesNotResolveIsADNSFailure() {
         #expect(failure(dial("..:80")) == .dnsFailure)
+    }
+
+    /// Another device may have room for it.
+    @Test func nameThatCanNotWaitIsCapacity() throws {
+        let names = try BlockedNames()
+        let resolver = try NameResolver(on: loop, threads: 1, lookUp: names.lookUp)
+        let context = DialContext(loop: loop, resolver: resolver, policy: TargetPolicy())
+        var failures: [OpenError] = []
+        // One is looked up, a zone's fill waits, and there is one too many.
+        let dials = (0...LookupQueue.zoneLimit + 1).map { number in
+            TargetDial("host\(number).slow.test:80", timeoutMilliseconds: 60_000, context) { result in
+                if case .failure(let failure) = result { failures.append(failure.error) }
+            }
+        }
+        for _ in 0..<200 where failures.isEmpty { loop.runOnce(waitingAtMost: .milliseconds(20)) }
+        #expect(failures == [.capacity])
+        for dial in dials { dial.cancel() }
+        names.unblock()
+        resolver.close()
     }
 
     @Test(arguments: ["", "host", "host:0", "::1:80", "[::1]", "host:99999", "a b:1"])
