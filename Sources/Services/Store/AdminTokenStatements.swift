@@ -103,6 +103,7 @@ enum AdminTokenStatements {
             FROM (
                 SELECT token_id, max(at) AS at
                 FROM unnest($1::uuid[], $2::timestamptz[]) AS u(token_id, at) GROUP BY token_id
+                ORDER BY token_id
             ) t
             WHERE a.token_id = t.token_id
             """, [.uuids(uses.map(\.tokenID)), .times(uses.map(\.at))])

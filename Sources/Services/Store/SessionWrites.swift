@@ -85,6 +85,17 @@ enum SessionWrites {
         }
     }
 
+    /// Locks the devices that a batch is about, in one order, whatever its statements do with them then.
+    static func lockDevices(_ devices: [DeviceID], _ ends: [SessionEnd]) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT FROM pop.devices d WHERE d.device_id = ANY ($1::text[] || ARRAY(
+                SELECT e.device_id FROM unnest($2::uuid[]) AS t(session_id)
+                JOIN pop.devices e ON e.session_id = t.session_id))
+            ORDER BY d.device_id FOR NO KEY UPDATE
+            """, [.texts(Set(devices).map(\.description).sorted()), .uuids(ends.map(\.sessionID))])
+    }
+
     /// Also of a session that was given up as lost before its last word arrived: it lived until then at least.
     static func update(_ updates: [SessionUpdate]) -> PostgresStatement {
         PostgresStatement(

@@ -76,7 +76,7 @@ final class StoreWriter {
     private static let statementTimeout = Duration.seconds(15)
     /// Each row of a set finds its row by an index. What the planner believes of tables that fill and change so
     /// fast is always out of date: left to itself it reads all devices to change forty of them.
-    private static let plannerSettings = [
+    static let plannerSettings = [
         "enable_seqscan": "off", "enable_bitmapscan": "off", "enable_hashjoin": "off",
         "enable_mergejoin": "off", "enable_material": "off", "jit": "off",
         "max_parallel_workers_per_gather": "0",

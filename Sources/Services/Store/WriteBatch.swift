@@ -67,6 +67,11 @@ struct WriteBatch {
             }
         }
         var statements: [PostgresStatement] = []
+        if locksDevices {
+            statements.append(
+                SessionWrites.lockDevices(
+                    starts.map(\.deviceID) + states.map(\.deviceID) + loads.map(\.deviceID), ends))
+        }
         if !starts.isEmpty {
             statements.append(SessionWrites.enter(starts, life, clock, ofThisLife: isOfThisLife))
         }
@@ -97,8 +102,22 @@ struct WriteBatch {
     ///
     /// - Parameter results: of ``statements(_:isOfThisLife:)``; starts come first.
     func entries(in results: [PostgresResult]) throws(PostgresError) -> [SessionEntry] {
-        guard let first = results.first, !starts.isEmpty else { return [] }
+        guard let first = results.dropFirst(locksDevices ? 1 : 0).first, !starts.isEmpty else { return [] }
         return try SessionWrites.entries(first)
+    }
+
+    /// Whether devices would be locked by more than one statement, or in no order: while they move, two nodes
+    /// have the same ones in their batches, and each would wait for one that the other has locked.
+    private var locksDevices: Bool {
+        var kinds: Set<StoreEventKind> = []
+        for event in events {
+            switch event {
+            case .sessionStarted, .deviceState, .loadReport: kinds.insert(event.kind)
+            case .sessionEnded: return true
+            default: break
+            }
+        }
+        return kinds.count > 1
     }
 
     /// Sessions that start in here, and of which nobody can tell any more when they did.
