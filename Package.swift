@@ -153,7 +153,7 @@ let package = Package(
                 "Domain", "EventLoop", "Observability", "SOCKS5", "DeviceProtocol", "ControlWire", "QUIC",
                 "DataPath",
             ],
-            packages: [logging]),
+            packages: [logging, deques]),
         service(
             "DevicePlane",
             uses: [

@@ -25,6 +25,7 @@ final class DeviceConnection: QUICConnectionDelegate {
     private unowned(unsafe) let owner: DataLoop
     private var state = State.awaitingHello
     private var helloTimer: LoopTimer?
+    private let headers: HeaderWait
     /// How conns end when the connection does: told by who closes it here, SESSION_LOST otherwise.
     private(set) var endOfConns = CloseReason.sessionLost
     /// The associations whose flows go through this connection.
@@ -56,6 +57,7 @@ final class DeviceConnection: QUICConnectionDelegate {
         self.id = id
         self.quic = quic
         self.owner = owner
+        headers = HeaderWait(on: owner.loop)
         quic.delegate = self
         // A weak reference would make each retain and release, of which each datagram has some, take the slow
         // path.
@@ -127,7 +129,9 @@ final class DeviceConnection: QUICConnectionDelegate {
             guard stream.id == 0 else { return violation("a stream before DataHello") }
             stream.delegate = FirstFrameReader(.hello, self)
         case .bound:
-            stream.delegate = FirstFrameReader(.conn, self)
+            let reader = FirstFrameReader(.conn, self)
+            stream.delegate = reader
+            headers.began(stream, reader)
         case .awaitingDecision:
             violation("a stream before DataHelloAck")
         case .closed:
@@ -167,6 +171,7 @@ final class DeviceConnection: QUICConnectionDelegate {
 
     func quicClosed(_ connection: QUICConnection, _ reason: QUICCloseReason) {
         helloTimer?.cancel()
+        headers.cancel()
         let wasKnown = hasSaidHello
         state = .closed
         for association in associations.values { association.end(endOfConns, isCut: true) }

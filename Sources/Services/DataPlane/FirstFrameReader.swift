@@ -13,7 +13,8 @@ final class FirstFrameReader: QUICStreamDelegate {
     /// Holds it as the connection's streams are held: until it has ended.
     private let connection: DeviceConnection
     private var reader = DataFrameReader()
-    private var isDone = false
+    /// Whether its frame has come, or never will.
+    private(set) var isDone = false
 
     init(_ kind: Kind, _ connection: DeviceConnection) {
         self.kind = kind
@@ -66,10 +67,15 @@ final class FirstFrameReader: QUICStreamDelegate {
         case .hello:
             connection.helloStreamEnded()
         case .conn:
-            // The stream ended before its header was whole: there is no conn it could belong to.
-            stream.delegate = nil
-            stream.reset(code: DataPlaneError.unknownConn)
-            stream.stopReading(code: DataPlaneError.unknownConn)
+            giveUp(stream)
         }
+    }
+
+    /// The stream ends before its header is whole: there is no conn that it could belong to.
+    func giveUp(_ stream: QUICStream) {
+        isDone = true
+        stream.delegate = nil
+        stream.reset(code: DataPlaneError.unknownConn)
+        stream.stopReading(code: DataPlaneError.unknownConn)
     }
 }

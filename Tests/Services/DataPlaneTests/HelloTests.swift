@@ -100,6 +100,17 @@ import Testing
         #expect(plane.events.isEmpty)
     }
 
+    @Test func aStreamThatNeverSaysItsConnIsGivenUp() throws {
+        let plane = try PlaneFixture()
+        let (device, _, id) = try plane.join()
+        let silent = try #require(device.open())
+        silent.send([0, 0])
+        // A whole header in between is taken, and what it opens stays.
+        let (_, flow, _) = try plane.openConn(device, id)
+        #expect(plane.run(seconds: 30) { silent.resetCode == 0x202 && silent.stopCode == 0x202 })
+        #expect(device.closeReason == nil && flow.resetCode == nil)
+    }
+
     @Test(arguments: [(UInt32(0), 1_000), (UInt32(20), 1_000), (UInt32(1_200), 1_200)])
     func aDeviceMayHaveItsCapacityOfStreamsAtOnce(capacity: UInt32, streams: Int) throws {
         let plane = try PlaneFixture()
