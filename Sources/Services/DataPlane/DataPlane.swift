@@ -119,7 +119,10 @@ private struct LoopPlan: Sendable {
             var settings = QUICConfiguration(secret: secret)
             settings.maxIdleTimeout = configuration.idleTimeout
             settings.maxIncomingStreams = DeviceConnection.initialStreams
-            settings.unauthenticated = DeviceConnection.limitsBeforeHello(loops: configuration.loops)
+            let limits = DeviceConnection.limitsBeforeHello(loops: configuration.loops)
+            settings.unauthenticated = limits
+            // Those in their handshake are among them, and no address may have all of these either.
+            settings.maxHandshakes = limits.maxConnections
             settings.countedCodes = DataPlaneError.streamCodes
             settings.loopIndex = index
             settings.loopCount = configuration.loops
