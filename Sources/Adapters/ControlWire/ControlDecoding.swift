@@ -90,7 +90,7 @@ extension ControlMessage {
 /// The conn that a message speaks of.
 func connID(_ data: ProtobufCBinaryData) throws(WireError) -> ConnID {
     let bytes = UnsafeBufferPointer(start: data.data, count: data.data == nil ? 0 : data.len)
-    guard let connID = ConnID(bytes: bytes) else {
+    guard let connID = ConnID(bytes: bytes.span) else {
         throw .invalidLength(field: "conn_id", count: bytes.count)
     }
     return connID

@@ -14,17 +14,17 @@ extension UUIDIdentifier {
     }
 
     /// Reads 16 bytes, most significant first; nil for any other length.
-    package init?(bytes: some Collection<UInt8>) {
+    package init?(bytes: Span<UInt8>) {
         guard bytes.count == 16 else { return nil }
-        var words: (UInt64, UInt64) = (0, 0)
-        for (index, byte) in bytes.enumerated() {
-            if index < 8 {
-                words.0 = words.0 << 8 | UInt64(byte)
-            } else {
-                words.1 = words.1 << 8 | UInt64(byte)
-            }
-        }
-        self.init(high: words.0, low: words.1)
+        var high: UInt64 = 0
+        var low: UInt64 = 0
+        for index in 0..<8 { high = high << 8 | UInt64(bytes[index]) }
+        for index in 8..<16 { low = low << 8 | UInt64(bytes[index]) }
+        self.init(high: high, low: low)
+    }
+
+    package init?(bytes: [UInt8]) {
+        self.init(bytes: bytes.span)
     }
 
     /// Parses the canonical 36-character form, either case.

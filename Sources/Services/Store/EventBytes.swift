@@ -129,7 +129,8 @@ struct EventReader {
     }
 
     mutating func identifier<ID: UUIDIdentifier>() throws(UnreadableEvent) -> ID {
-        guard let id = ID(bytes: try take(16)) else { throw .truncated }
+        let bytes = try take(16)
+        guard let id = ID(bytes: bytes.span) else { throw .truncated }
         return id
     }
 

@@ -191,7 +191,7 @@ struct NodeLife: Sendable, Hashable {
     }
 
     init?(bytes: [UInt8]) {
-        guard let incarnation = SessionID(bytes: bytes.prefix(16)),
+        guard let incarnation = SessionID(bytes: Array(bytes.prefix(16))),
             let id = NodeID(String(decoding: bytes.dropFirst(16), as: UTF8.self))
         else { return nil }
         self.init(id: id, incarnation: incarnation)
