@@ -7,7 +7,7 @@ package enum SystemClock {
     package static var wall: WallTime { WallTime(microseconds: cl_wall_microseconds()) }
 }
 
-/// The kernel's random source (getrandom).
+/// The kernel's random source (getrandom), a call for each number.
 package struct SystemRandom: RandomNumberGenerator, Sendable {
     package init() {}
 
@@ -22,5 +22,22 @@ package struct SystemRandom: RandomNumberGenerator, Sendable {
             if let base = buffer.baseAddress { cl_random_bytes(base, count) }
             filled = count
         }
+    }
+}
+
+/// The kernel's random source for what is drawn often: a call for each 64 numbers.
+package struct ReservedRandom: RandomNumberGenerator, Sendable {
+    private static let reserve = 64
+    private var numbers: [UInt64] = []
+
+    package init() {}
+
+    package mutating func next() -> UInt64 {
+        if let number = numbers.popLast() { return number }
+        numbers = [UInt64](unsafeUninitializedCapacity: Self.reserve) { buffer, filled in
+            if let base = buffer.baseAddress { cl_random_bytes(base, 8 * Self.reserve) }
+            filled = Self.reserve
+        }
+        return numbers.removeLast()
     }
 }

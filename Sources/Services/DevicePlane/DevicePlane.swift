@@ -16,6 +16,8 @@ package final class DevicePlane {
     private let dataLoops: [Mailbox<DataCommand>]
     private let logger: Logger
     private var random = SystemRandom()
+    /// For the ids of conns and draws by lot.
+    private var connRandom = ReservedRandom()
     private var fleet: Fleet
     private var timer: LoopTimer?
 
@@ -177,7 +179,7 @@ package final class DevicePlane {
     ///   gone.
     package func openConn(_ opening: ConnOpening, handOver: () -> Int32?) -> ConnOpeningResult {
         let moment = moment
-        guard let placement = fleet.open(opening.request, at: moment, using: &random) else {
+        guard let placement = fleet.open(opening.request, at: moment, using: &connRandom) else {
             return .noDevice
         }
         guard let descriptor = handOver() else {
@@ -207,7 +209,7 @@ package final class DevicePlane {
     func openFlow(
         _ request: ConnRequest, idleTimeout: Duration, of placement: AssociationPlacement
     ) -> FlowOpening {
-        fleet.openFlow(request, idleTimeout: idleTimeout, of: placement, at: moment, using: &random)
+        fleet.openFlow(request, idleTimeout: idleTimeout, of: placement, at: moment, using: &connRandom)
     }
 
     /// Ends a conn on both sides; whether there is such a conn.
@@ -237,7 +239,7 @@ package final class DevicePlane {
 
     /// A device that a conn of this wish could be given now.
     package func candidate(for wish: DeviceWish) -> DeviceID? {
-        fleet.candidate(for: wish, at: loop.now, using: &random)
+        fleet.candidate(for: wish, at: loop.now, using: &connRandom)
     }
 
     /// Whether a device is connected here and has what the wish asks for.
