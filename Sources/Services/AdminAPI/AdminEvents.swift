@@ -8,8 +8,9 @@ internal import Observability
 
 /// Tells the readers of `/v1/events` what happens, as it happens.
 ///
-/// Events are written once, into the ``EventLog``; each reader has a position in it and is sent what comes behind
-/// as fast as it takes it. A reader that stops reading costs the bytes in flight to it and no more: it is put off
+/// Events go into the ``EventLog``, where one that a reader of this node waits for is written once and one of a conn
+/// that nobody waits for is not written at all; each reader has a position in it and is sent what comes behind as
+/// fast as it takes it. A reader that stops reading costs the bytes in flight to it and no more: it is put off
 /// until it reads on, and given up when the log has forgotten what comes next for it.
 package final class AdminEvents {
     /// Told for each reader and event: enough for every console and script of a big team.
@@ -47,9 +48,15 @@ package final class AdminEvents {
     private let nodeID: NodeID
     private let logger: Logger
     private var log: EventLog
-    /// Hears of each event of this node, to tell it to others.
-    var toldHere: ((AdminEventKind, _ data: [UInt8]) -> Void)?
-    private var readers: [ObjectIdentifier: Reader] = [:]
+    /// Hears of each event of this node, to tell it to others; asks for its data only then.
+    var toldHere: ((AdminEventKind, _ data: () -> [UInt8]) -> Void)?
+    private var readers: [ObjectIdentifier: Reader] = [:] {
+        didSet {
+            wantedKinds = readers.isEmpty ? nil : readers.values.reduce(into: []) { $0.formUnion($1.kinds) }
+        }
+    }
+    /// The kinds that readers want; nil without readers.
+    private(set) var wantedKinds: AdminEventKinds?
     private var isFlushDue = false
     private var isClosed = false
     private var heartbeatTimer: LoopTimer?
@@ -120,21 +127,11 @@ package final class AdminEvents {
     // MARK: Conns
 
     package func connOpened(_ conn: ConnSnapshot) {
-        let now = loop.now
-        tell(.connOpened, at: SystemClock.wall) { writer in
-            writer.field("conn_id", conn.connID)
-            conn.writeMembers(to: &writer, now: now)
-        }
+        tell(ConnEvent(conn: conn, node: nodeID, at: SystemClock.wall, now: loop.now, reason: nil))
     }
 
     package func connEnded(_ conn: ConnSnapshot, reason: CloseReason, at: WallTime) {
-        let now = loop.now
-        tell(.connClosed, at: at) { writer in
-            writer.field("conn_id", conn.connID)
-            conn.writeMembers(to: &writer, now: now)
-            writer.field("ended_at", at)
-            writer.field("end_reason", reason.name)
-        }
+        tell(ConnEvent(conn: conn, node: nodeID, at: at, now: loop.now, reason: reason))
     }
 
     // MARK: The node
@@ -169,7 +166,22 @@ package final class AdminEvents {
         told[kind, default: 0] += 1
         let data = Self.data(at, nodeID, write)
         log.append(kind, data: data)
-        toldHere?(kind, data)
+        toldHere?(kind) { data }
+        flushSoon()
+    }
+
+    /// There are two for each conn, and nearly always nobody listens: see ``ConnEvent``.
+    private func tell(_ event: ConnEvent) {
+        guard !isClosed else { return }
+        told[event.kind, default: 0] += 1
+        if wantedKinds?.contains(event.kind) == true {
+            let data = event.data
+            log.append(event.kind, data: data)
+            toldHere?(event.kind) { data }
+        } else {
+            log.append(event)
+            toldHere?(event.kind) { event.data }
+        }
         flushSoon()
     }
 
@@ -180,11 +192,6 @@ package final class AdminEvents {
     }
 
     // MARK: Other nodes
-
-    /// The kinds that readers want; nil without readers.
-    var wantedKinds: AdminEventKinds? {
-        readers.isEmpty ? nil : readers.values.reduce(into: []) { $0.formUnion($1.kinds) }
-    }
 
     /// The number that the next event will have.
     var end: UInt64 { log.end }
@@ -209,11 +216,7 @@ package final class AdminEvents {
     }
 
     private static func data(_ at: WallTime, _ node: NodeID, _ write: (inout JSONWriter) -> Void) -> [UInt8] {
-        var writer = JSONWriter()
-        writer.reserveCapacity(512)
-        writer.beginObject()
-        writer.field("at", at)
-        writer.field("node_id", node.description)
+        var writer = JSONWriter(eventAt: at, of: node)
         write(&writer)
         writer.endObject()
         return writer.bytes

@@ -1,5 +1,7 @@
 internal import DequeModule
 internal import Domain
+internal import Fleet
+internal import JSON
 
 /// What events tell (contract section 5); the names are those of the `event` lines and of `?types=`.
 package enum AdminEventKind: String, Sendable, Hashable, CaseIterable {
@@ -39,6 +41,50 @@ struct AdminEventKinds: OptionSet, Sendable, Hashable {
     func contains(_ kind: AdminEventKind) -> Bool { rawValue & kind.bit != 0 }
 }
 
+/// That a conn was opened, or has ended: what is told of it is written when somebody reads it.
+struct ConnEvent {
+    let conn: ConnSnapshot
+    let node: NodeID
+    let at: WallTime
+    /// The same on the clock that the conn's idleness is measured by.
+    let now: Instant
+    /// Nil while it lives.
+    let reason: CloseReason?
+
+    var kind: AdminEventKind { reason == nil ? .connOpened : .connClosed }
+
+    var data: [UInt8] {
+        var writer = JSONWriter(eventAt: at, of: node)
+        writer.field("conn_id", conn.connID)
+        conn.writeMembers(to: &writer, now: now)
+        if let reason {
+            writer.field("ended_at", at)
+            writer.field("end_reason", reason.name)
+        }
+        writer.endObject()
+        return writer.bytes
+    }
+
+    /// The memory that it holds at most.
+    fileprivate var byteCount: Int {
+        var count = MemoryLayout<Self>.stride + conn.deviceID.description.utf8.count
+        count += (conn.user?.utf8.count ?? 0) + (conn.resolvedAddress?.utf8.count ?? 0)
+        if case .name(let name) = conn.target.host { count += name.utf8.count }
+        return count
+    }
+}
+
+extension JSONWriter {
+    /// Begins the object that an event's data is.
+    init(eventAt at: WallTime, of node: NodeID) {
+        self.init()
+        reserveCapacity(512)
+        beginObject()
+        field("at", at)
+        field("node_id", node.description)
+    }
+}
+
 /// The latest events in their order, as far back as a reader may resume: a pure value.
 ///
 ///     forgotten ... | start  ...  last | end
@@ -76,10 +122,22 @@ struct EventLog {
     }
 
     private struct Entry {
+        enum Content {
+            /// The event as the stream has it.
+            case frame([UInt8])
+            case conn(ConnEvent)
+        }
+
         /// Nil: for every reader.
         let kind: AdminEventKind?
-        /// The event as the stream has it.
-        let frame: [UInt8]
+        let content: Content
+
+        var byteCount: Int {
+            switch content {
+            case .frame(let frame): frame.count
+            case .conn(let event): event.byteCount
+            }
+        }
     }
 
     let life: UInt64
@@ -107,19 +165,24 @@ struct EventLog {
     ///
     /// - Parameter data: JSON, which has no line feed in it.
     mutating func append(_ kind: AdminEventKind, data: [UInt8]) {
-        append(Entry(kind: kind, frame: frame(kind.rawValue, data, id: end)))
+        append(Entry(kind: kind, content: .frame(frame(kind.rawValue, data, id: end))))
+    }
+
+    /// Adds an event that is written when it is read, which most never are.
+    mutating func append(_ event: ConnEvent) {
+        append(Entry(kind: event.kind, content: .conn(event)))
     }
 
     /// Adds what every reader is to know, whatever kinds it wants.
     mutating func append(toAll name: String, data: [UInt8]) {
-        append(Entry(kind: nil, frame: frame(name, data, id: end)))
+        append(Entry(kind: nil, content: .frame(frame(name, data, id: end))))
     }
 
     private mutating func append(_ entry: Entry) {
         entries.append(entry)
-        byteCount += entry.frame.count
+        byteCount += entry.byteCount
         while entries.count > limits.events || byteCount > limits.bytes, let oldest = entries.popFirst() {
-            byteCount -= oldest.frame.count
+            byteCount -= oldest.byteCount
             lastForgotten[oldest.kind] = start
             start += 1
         }
@@ -152,7 +215,12 @@ struct EventLog {
         position = max(position, start)
         while position < end, frames.count < bytes {
             let entry = entries[Int(position - start)]
-            if entry.kind.map(kinds.contains) ?? true { frames += entry.frame }
+            if entry.kind.map(kinds.contains) ?? true {
+                switch entry.content {
+                case .frame(let frame): frames += frame
+                case .conn(let event): frames += frame(event.kind.rawValue, event.data, id: position)
+                }
+            }
             position += 1
         }
         return frames

@@ -74,8 +74,10 @@ final class EventTeller {
         if listeners.isEmpty { waiting = [] }
     }
 
-    func happened(_ kind: AdminEventKind, _ data: [UInt8]) {
+    /// - Parameter data: asked for only if somebody listens.
+    func happened(_ kind: AdminEventKind, _ data: () -> [UInt8]) {
         guard kinds.contains(kind) else { return }
+        let data = data()
         guard waiting.count + data.count < Self.mostBytes else { return lose() }
         waiting += kind.rawValue.utf8
         waiting.append(UInt8(ascii: " "))

@@ -1,3 +1,5 @@
+import Domain
+import Fleet
 import HTTP1
 import TestKit
 import Testing
@@ -121,6 +123,46 @@ struct EventLogTests {
         #expect(parser.lastEventID == log.id(2))
         #expect(try parser.receive(log.heartbeat(at: 8)).isEmpty)
         #expect(parser.lastEventID == log.id(7))
+    }
+
+    private func connEvent(_ conn: ConnSnapshot, _ reason: CloseReason?) throws -> ConnEvent {
+        ConnEvent(
+            conn: conn, node: try #require(NodeID("pop-1")), at: someTime,
+            now: conn.lastActiveAt + .seconds(7),
+            reason: reason)
+    }
+
+    @Test(arguments: [nil, CloseReason.targetReset])
+    func anEventOfAConnReadsAsIfItHadBeenWrittenWhenItHappened(reason: CloseReason?) throws {
+        let event = try connEvent(liveConn(3, user: "al\"ice"), reason)
+        var written = EventLog(life: 1)
+        written.append(event.kind, data: event.data)
+        written.append(.nodeState, data: Array("{}".utf8))
+        var unwritten = EventLog(life: 1)
+        unwritten.append(event)
+        unwritten.append(.nodeState, data: Array("{}".utf8))
+        for kinds in [.all, AdminEventKinds([event.kind]), AdminEventKinds([.nodeState])] {
+            var (first, second) = (written.start, unwritten.start)
+            let expected = written.frames(from: &first, kinds, upTo: .max)
+            #expect(unwritten.frames(from: &second, kinds, upTo: .max) == expected)
+            #expect(first == second)
+        }
+        let text = String(decoding: event.data, as: UTF8.self)
+        // As idle as it was then, whenever it is read.
+        #expect(text.contains(#""idle_seconds":7"#))
+        #expect(text.contains(#""end_reason":"target_reset""#) == (reason != nil))
+    }
+
+    @Test func longNamesInEventsOfConnsCountAsTheMemoryTheyAre() throws {
+        var conn = liveConn(1, user: String(repeating: "u", count: 1_000))
+        conn.target = Target(host: .name(String(repeating: "n", count: 200)), port: 1)
+        conn.resolvedAddress = String(repeating: "r", count: 1_000)
+        var log = EventLog(life: 1, limits: EventLog.Limits(bytes: 50_000))
+        for _ in 0..<100 { log.append(try connEvent(conn, nil)) }
+        #expect(log.byteCount <= 50_000)
+        #expect((10...22).contains(log.count))
+        for _ in 0..<100 { log.append(.nodeState, data: []) }
+        #expect(log.count > 100)
     }
 
     /// Against a plain list of all events ever, with readers that fall behind and come back.
