@@ -8,8 +8,9 @@ internal import Domain
 //      |                    |
 //      +--------------------+--failed, closed--> ending
 //
-// The data loop's `connEnded` removes it from every state.
-struct Conn {
+// The data loop's `connEnded` removes it from every state. The fleet alone holds it; it is shared so that a change
+// costs no more than finding it.
+final class Conn {
     enum Phase: Hashable {
         case opening
         /// Between two devices: the data loops have yet to say that it moved.
@@ -39,7 +40,24 @@ struct Conn {
     var askedAt: Instant
     var wasOpen = false
     /// Datagrams of a UDP association: told opened and ended by messages, since it has no stream.
-    var isFlow = false
+    let isFlow: Bool
+
+    init(
+        id: ConnID, request: ConnRequest, deviceID: DeviceID, session: SessionID,
+        connection: DataConnectionID, isFlow: Bool = false, at moment: Moment
+    ) {
+        self.id = id
+        self.request = request
+        openedAt = moment.wall
+        deadline = moment.now + request.connectTimeout
+        self.deviceID = deviceID
+        self.session = session
+        self.connection = connection
+        asked = [session]
+        lastActiveAt = moment.now
+        askedAt = moment.now
+        self.isFlow = isFlow
+    }
 
     var snapshot: ConnSnapshot {
         ConnSnapshot(

@@ -9,8 +9,9 @@ internal import Domain
 //
 // A session begins in control_only: its row is put on record, the device gets its answer with a data token,
 // and the hello that shows the token makes it whole. It ends once, for the first reason that comes; then it
-// is `ending` for a moment, until its conns have told their last counts.
-struct DeviceSession {
+// is `ending` for a moment, until its conns have told their last counts. The fleet alone holds it; it is shared so that
+// a change costs no more than finding it.
+final class DeviceSession {
     enum ControlPlane: Hashable {
         case up(ControlID)
         case down(graceEnds: Instant)
@@ -76,6 +77,23 @@ struct DeviceSession {
     var lastFlowID: UInt64 = 0
     /// The order of its last pick: among equals the one that waited longest comes first.
     var lastPick: UInt64 = 0
+
+    init(
+        id: SessionID, epoch: UInt64, registration: Registration, remoteAddress: SocketAddress,
+        control: ControlID, token: DataToken, answerBy: Instant, at moment: Moment
+    ) {
+        self.id = id
+        self.epoch = epoch
+        startedAt = moment.wall
+        began = moment.now
+        self.registration = registration
+        self.remoteAddress = remoteAddress
+        self.control = .up(control)
+        self.token = token
+        self.answerBy = answerBy
+        lastLife = moment.now
+        lastSeenAt = moment.wall
+    }
 
     var deviceID: DeviceID { registration.deviceID }
 

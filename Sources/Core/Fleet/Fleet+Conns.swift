@@ -21,35 +21,33 @@ extension Fleet {
         }
         totals.connsPlaced += 1
         let conn = Conn(
-            id: ConnID(of: configuration.nodeID, using: &random), request: request, openedAt: moment.wall,
-            deadline: moment.now + request.connectTimeout, deviceID: session.deviceID, session: picked,
-            connection: data.connection, asked: [picked], lastActiveAt: moment.now,
-            askedAt: moment.now)
+            id: ConnID(of: configuration.nodeID, using: &random), request: request,
+            deviceID: session.deviceID, session: picked, connection: data.connection, at: moment)
         conns[conn.id] = conn
         note(conn)
         openDeadlines.set(conn.id, conn.deadline)
-        attach(conn.id, to: picked)
-        sendOpen(conn.id, at: moment)
+        attach(conn.id, to: session)
+        sendOpen(conn, at: moment)
         return Placement(connID: conn.id, deviceID: conn.deviceID, connection: conn.connection)
     }
 
-    mutating func attach(_ conn: ConnID, to id: SessionID) {
+    mutating func attach(_ conn: ConnID, to session: DeviceSession) {
         picks += 1
-        sessions[id]?.lastPick = picks
-        sessions[id]?.conns.insert(conn)
-        sessions[id]?.connsTotal += 1
-        counted.insert(id)
-        rank(id)
+        session.lastPick = picks
+        session.conns.insert(conn)
+        session.connsTotal += 1
+        counted.insert(session.id)
+        rank(session)
     }
 
-    private mutating func sendOpen(_ id: ConnID, at moment: Moment) {
-        guard let conn = conns[id], let control = sessions[conn.session]?.controlID else { return }
-        conns[id]?.askedAt = moment.now
+    private mutating func sendOpen(_ conn: Conn, at moment: Moment) {
+        guard let control = sessions[conn.session]?.controlID else { return }
+        conn.askedAt = moment.now
         let left = max(.milliseconds(1), conn.deadline - moment.now)
         let body = Command.Body.openTCP(
             target: conn.request.target.description,
             connectTimeoutMilliseconds: UInt32(clamping: left.milliseconds))
-        actions.append(.send(control, .command(Command(connID: id, body: body))))
+        actions.append(.send(control, .command(Command(connID: conn.id, body: body))))
     }
 
     /// The device's word on an open.
@@ -63,7 +61,7 @@ extension Fleet {
             return
         }
         if response.errorCode == .capacity, !conn.isFlow, retry(conn) { return }
-        fail(conn.id, response.errorCode)
+        fail(conn, response.errorCode)
     }
 
     /// Sends a conn that its device has no room for to another one.
@@ -72,17 +70,20 @@ extension Fleet {
             let next = pickAnother(conn.request.wish, except: conn.asked), let session = sessions[next],
             let data = session.data
         else { return false }
-        sessions[conn.session]?.conns.remove(conn.id)
-        counted.insert(conn.session)
-        rank(conn.session)
-        attach(conn.id, to: next)
-        conns[conn.id]?.deviceID = session.deviceID
-        conns[conn.id]?.session = next
-        conns[conn.id]?.connection = data.connection
-        conns[conn.id]?.asked.append(next)
-        conns[conn.id]?.phase = .moving
+        let from = conn.connection
+        if let left = sessions[conn.session] {
+            left.conns.remove(conn.id)
+            counted.insert(left.id)
+            rank(left)
+        }
+        attach(conn.id, to: session)
+        conn.deviceID = session.deviceID
+        conn.session = next
+        conn.connection = data.connection
+        conn.asked.append(next)
+        conn.phase = .moving
         totals.connsMoved += 1
-        actions.append(.moveConn(conn.id, from: conn.connection, to: data.connection))
+        actions.append(.moveConn(conn.id, from: from, to: data.connection))
         return true
     }
 
@@ -90,32 +91,33 @@ extension Fleet {
     package mutating func connMoved(_ id: ConnID, at moment: Moment) {
         guard let conn = conns[id] else { return }
         if let deferred = conn.deferredEnd {
-            conns[id]?.deferredEnd = nil
+            conn.deferredEnd = nil
             actions.append(deferred)
             return
         }
         guard conn.phase == .moving else { return }
-        conns[id]?.phase = .opening
+        conn.phase = .opening
         if sessions[conn.session]?.data?.connection == conn.connection, sessions[conn.session]?.ending == nil
         {
-            sendOpen(id, at: moment)
+            sendOpen(conn, at: moment)
         } else {
-            fail(id, .internal)
+            fail(conn, .internal)
         }
     }
 
     /// Tells the client that its conn has failed; the data loop answers with the conn's end.
-    mutating func fail(_ id: ConnID, _ error: OpenError) {
-        guard let conn = conns[id], conn.phase == .opening || conn.phase == .moving else { return }
-        endAtDataLoop(conn, .error, by: .failConn(id, on: conn.connection, error))
+    mutating func fail(_ conn: Conn, _ error: OpenError) {
+        guard conn.phase == .opening || conn.phase == .moving else { return }
+        endAtDataLoop(conn, .error, by: .failConn(conn.id, on: conn.connection, error))
     }
 
     /// Hands the end of a conn to its data loop; while it moves between two, neither may know it yet.
     mutating func endAtDataLoop(_ conn: Conn, _ reason: CloseReason, by action: FleetAction) {
-        conns[conn.id]?.phase = .ending(reason)
+        let isMoving = conn.phase == .moving
+        conn.phase = .ending(reason)
         openDeadlines.remove(conn.id)
-        if conn.phase == .moving {
-            conns[conn.id]?.deferredEnd = action
+        if isMoving {
+            conn.deferredEnd = action
         } else {
             actions.append(action)
         }
@@ -123,24 +125,24 @@ extension Fleet {
 
     /// Fails what the session's device has not yet opened, before its data connection goes.
     mutating func failOpening(of session: SessionID) {
-        for id in sessions[session]?.conns ?? [] where conns[id]?.phase == .opening {
-            fail(id, .internal)
+        for id in sessions[session]?.conns ?? [] {
+            if let conn = conns[id], conn.phase == .opening { fail(conn, .internal) }
         }
     }
 
     /// The device took too long, or never got the order.
     mutating func openTimedOut(_ id: ConnID) {
-        sendClose(id, .error)
-        fail(id, .timeout)
+        guard let conn = conns[id] else { return }
+        sendClose(conn, .error)
+        fail(conn, .timeout)
     }
 
     /// Tells the device that a conn is not wanted any more.
-    private mutating func sendClose(_ id: ConnID, _ reason: CloseReason) {
+    private mutating func sendClose(_ conn: Conn, _ reason: CloseReason) {
         // The end of a session says it of all its conns.
-        guard let conn = conns[id], let session = sessions[conn.session], session.ending == nil,
-            let control = session.controlID
+        guard let session = sessions[conn.session], session.ending == nil, let control = session.controlID
         else { return }
-        actions.append(.send(control, .command(Command(connID: id, body: .close(reason)))))
+        actions.append(.send(control, .command(Command(connID: conn.id, body: .close(reason)))))
     }
 
     // MARK: What data loops tell
@@ -151,29 +153,38 @@ extension Fleet {
         openDeadlines.remove(id)
         totals.connsOpened += 1
         openConnCount += 1
-        conns[id]?.wasOpen = true
+        conn.wasOpen = true
         sessions[conn.session]?.openTime.note(moment.now - conn.askedAt, at: moment.now)
-        conns[id]?.resolvedAddress = resolvedAddress
-        conns[id]?.lastActiveAt = moment.now
-        if conn.phase == .opening { conns[id]?.phase = .open }
-        if let snapshot = conns[id]?.snapshot { actions.append(.connOpened(snapshot)) }
+        conn.resolvedAddress = resolvedAddress
+        conn.lastActiveAt = moment.now
+        if conn.phase == .opening { conn.phase = .open }
+        actions.append(.connOpened(conn.snapshot))
     }
 
     /// The bytes a conn has carried so far.
     package mutating func connProgressed(
         _ id: ConnID, bytesSent: UInt64, bytesReceived: UInt64, at moment: Moment
     ) {
-        guard let conn = conns[id] else { return }
+        if let conn = conns[id] {
+            progressed(conn, bytesSent: bytesSent, bytesReceived: bytesReceived, at: moment)
+        }
+    }
+
+    private mutating func progressed(
+        _ conn: Conn, bytesSent: UInt64, bytesReceived: UInt64, at moment: Moment
+    ) {
         let sent = bytesSent > conn.bytesSent ? bytesSent - conn.bytesSent : 0
         let received = bytesReceived > conn.bytesReceived ? bytesReceived - conn.bytesReceived : 0
         guard sent > 0 || received > 0 else { return }
-        conns[id]?.bytesSent = conn.bytesSent + sent
-        conns[id]?.bytesReceived = conn.bytesReceived + received
-        conns[id]?.lastActiveAt = moment.now
+        conn.bytesSent += sent
+        conn.bytesReceived += received
+        conn.lastActiveAt = moment.now
         totals.bytesSent &+= sent
         totals.bytesReceived &+= received
-        sessions[conn.session]?.bytesSent &+= sent
-        sessions[conn.session]?.bytesReceived &+= received
+        if let session = sessions[conn.session] {
+            session.bytesSent &+= sent
+            session.bytesReceived &+= received
+        }
         if configuration.countsUsers, let user = conn.request.user {
             users[user]?.carried(sent: sent, received: received)
         }
@@ -184,28 +195,29 @@ extension Fleet {
     package mutating func connEnded(
         _ id: ConnID, bytesSent: UInt64, bytesReceived: UInt64, reason: CloseReason, at moment: Moment
     ) {
-        connProgressed(id, bytesSent: bytesSent, bytesReceived: bytesReceived, at: moment)
         guard let conn = conns[id] else { return }
+        progressed(conn, bytesSent: bytesSent, bytesReceived: bytesReceived, at: moment)
+        let session = sessions[conn.session]
         var why = reason
         switch conn.phase {
         case .ending(let decided): why = decided
         // The client left before the device had answered.
-        case .opening, .moving: sendClose(id, reason)
+        case .opening, .moving: sendClose(conn, reason)
         // The device learns of it by its stream; a flow has none.
-        case .open: if conn.isFlow { sendClose(id, reason) }
+        case .open: if conn.isFlow { sendClose(conn, reason) }
         }
         // Cut by the drain's deadline: the device may have heard of it first, and closed its connection.
-        if why == .sessionLost, sessions[conn.session]?.ending?.reason == .drained { why = .nodeDrained }
+        if why == .sessionLost, session?.ending?.reason == .drained { why = .nodeDrained }
         conns[id] = nil
         if let user = conn.request.user { leave(user, id) }
         if conn.wasOpen { openConnCount -= 1 }
         if why == .nodeDrained { drain.cutConn() }
         openDeadlines.remove(id)
         actions.append(.connEnded(conn.snapshot, why, at: moment.wall))
-        guard sessions[conn.session]?.conns.remove(id) != nil else { return }
+        guard let session, session.conns.remove(id) != nil else { return }
         counted.insert(conn.session)
-        rank(conn.session)
-        settle(conn.session, at: moment)
+        rank(session)
+        settle(session, at: moment)
     }
 
     // MARK: Closing
@@ -216,7 +228,7 @@ extension Fleet {
     package mutating func closeConn(_ id: ConnID, _ reason: CloseReason) -> Bool {
         guard let conn = conns[id] else { return false }
         if case .ending = conn.phase { return true }
-        sendClose(id, reason)
+        sendClose(conn, reason)
         endAtDataLoop(conn, reason, by: .closeConn(id, on: conn.connection, reason))
         return true
     }

@@ -18,38 +18,38 @@ extension Fleet {
             sessionByData[old.connection] = nil
             actions.append(.closeData(old.connection, code: DataPlaneError.normalEnd, reason: .sessionLost))
         }
-        sessions[id]?.token = nil
-        sessions[id]?.repairAt = nil
-        sessions[id]?.data = DeviceSession.DataPlane(connection: connection, peer: peer)
+        session.token = nil
+        session.repairAt = nil
+        session.data = DeviceSession.DataPlane(connection: connection, peer: peer)
         sessionByData[connection] = id
         actions.append(.acceptHello(connection, capacity: session.registration.capacity))
-        rank(id)
-        tellUpdated(id)
+        rank(session)
+        tellUpdated(session)
     }
 
     /// A data connection is gone. Its open conns have been told ended before; those that wait for a stream of it
     /// have nothing left to wait for.
     package mutating func dataClosed(_ connection: DataConnectionID, at moment: Moment) {
-        guard let id = sessionByData.removeValue(forKey: connection),
-            sessions[id]?.data?.connection == connection
+        guard let id = sessionByData.removeValue(forKey: connection), let session = sessions[id],
+            session.data?.connection == connection
         else { return }
-        sessions[id]?.data = nil
-        guard let session = sessions[id], session.ending == nil else { return }
+        session.data = nil
+        guard session.ending == nil else { return }
         failOpening(of: id)
         if let control = session.controlID {
             actions.append(.send(control, .reconnect(reason: "the data plane is lost")))
-            sessions[id]?.repairAt = moment.now + FleetLimits.repairInterval
+            session.repairAt = moment.now + FleetLimits.repairInterval
         }
-        rank(id)
-        schedule(id)
-        tellUpdated(id)
+        rank(session)
+        schedule(session)
+        tellUpdated(session)
     }
 
     /// The device's address on the data plane has changed.
     package mutating func pathChanged(_ connection: DataConnectionID, peer: SocketAddress) {
-        guard let id = sessionByData[connection] else { return }
-        sessions[id]?.data?.peer = peer
-        sessions[id]?.migrations += 1
-        tellUpdated(id)
+        guard let id = sessionByData[connection], let session = sessions[id] else { return }
+        session.data?.peer = peer
+        session.migrations += 1
+        tellUpdated(session)
     }
 }

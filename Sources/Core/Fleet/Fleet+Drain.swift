@@ -46,14 +46,15 @@ extension Fleet {
         let latest =
             drain.request.onDeadline == .cut ? drain.deadline : moment.now + FleetLimits.supersededDrain
         for id in drain.cancel(at: moment) {
-            sessions[id]?.isDraining = false
-            rank(id)
-            tellUpdated(id)
+            guard let session = sessions[id] else { continue }
+            session.isDraining = false
+            rank(session)
+            tellUpdated(session)
         }
         // Those that have moved keep their word, and so does the node: until their conns end or the deadline.
         for session in sessions.values where session.isDraining && session.ending == nil {
-            sessions[session.id]?.drainDeadline = latest
-            schedule(session.id)
+            session.drainDeadline = latest
+            schedule(session)
         }
         setNodeState(staysCordoned ? .cordoned : .active)
     }
@@ -81,7 +82,7 @@ extension Fleet {
                 continue
             }
             supersede(id, at: moment)
-            tellUpdated(id)
+            tellUpdated(session)
         }
     }
 
@@ -108,16 +109,16 @@ extension Fleet {
         guard let session = sessions[id], session.ending == nil, let control = session.controlID else {
             return
         }
-        sessions[id]?.wasToldToLeave = true
-        sessions[id]?.isDraining = true
-        rank(id)
+        session.wasToldToLeave = true
+        session.isDraining = true
+        rank(session)
         let alternatives = notice.taker == nil ? configuration.alternatives : notice.alternatives
         let message = Drain(
             deadlineMilliseconds: Self.milliseconds(from: moment.now, to: drain.deadline),
             alternatives: alternatives, reason: drain.request.reason,
             notBeforeMilliseconds: Self.milliseconds(from: moment.now, to: notice.moveAt))
         actions.append(.send(control, .drain(message)))
-        tellUpdated(id)
+        tellUpdated(session)
     }
 
     /// Rounded up: nobody moves before its time.

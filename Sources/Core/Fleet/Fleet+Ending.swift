@@ -8,7 +8,7 @@ extension Fleet {
         data dataCode: UInt64, conns connReason: CloseReason = .sessionLost, at moment: Moment
     ) {
         guard let session = sessions[id], session.ending == nil else { return }
-        sessions[id]?.ending = DeviceSession.Ending(
+        session.ending = DeviceSession.Ending(
             reason: reason, at: moment.wall, settledBy: moment.now + FleetLimits.settleWait)
         endingSessions += 1
         if reason == .replaced { drain.moved(id, at: moment.now) }
@@ -20,22 +20,21 @@ extension Fleet {
             actions.append(.closeData(data.connection, code: dataCode, reason: connReason))
         }
         if current[session.deviceID] == id { current[session.deviceID] = nil }
-        rank(id)
+        rank(session)
         sessionDeadlines.set(id, moment.now + FleetLimits.settleWait)
-        settle(id, at: moment)
+        settle(session, at: moment)
     }
 
     /// Tells the end of an ending session whose conns are all gone.
-    mutating func settle(_ id: SessionID, at moment: Moment) {
-        guard let session = sessions[id], session.ending != nil, session.conns.isEmpty else { return }
-        finish(id, at: moment)
+    mutating func settle(_ session: DeviceSession, at moment: Moment) {
+        if session.conns.isEmpty { finish(session, at: moment) }
     }
 
-    private mutating func finish(_ id: SessionID, at moment: Moment) {
-        guard let session = sessions[id], let ending = session.ending else { return }
-        sessions[id] = nil
+    private mutating func finish(_ session: DeviceSession, at moment: Moment) {
+        guard let ending = session.ending else { return }
+        sessions[session.id] = nil
         endingSessions -= 1
-        sessionDeadlines.remove(id)
+        sessionDeadlines.remove(session.id)
         actions.append(.sessionEnded(session.snapshot, ending.reason, at: ending.at))
         checkDrained(at: moment)
     }
@@ -121,7 +120,7 @@ extension Fleet {
         while let first = sessionDeadlines.first, first.key <= moment.now {
             sessionDeadlines.remove(first.id)
             expire(first.id, at: moment)
-            schedule(first.id)
+            if let session = sessions[first.id] { schedule(session) }
         }
         expireDrain(at: moment)
     }
@@ -129,7 +128,7 @@ extension Fleet {
     private mutating func expire(_ id: SessionID, at moment: Moment) {
         guard let session = sessions[id] else { return }
         if session.ending != nil {
-            if session.ending.map({ $0.settledBy <= moment.now }) == true { finish(id, at: moment) }
+            if session.ending.map({ $0.settledBy <= moment.now }) == true { finish(session, at: moment) }
             return
         }
         if let deadline = session.drainDeadline, deadline <= moment.now {
@@ -156,7 +155,7 @@ extension Fleet {
             answer(id, at: moment)
         }
         if let repairAt = session.repairAt, repairAt <= moment.now, let control = session.controlID {
-            sessions[id]?.repairAt = moment.now + FleetLimits.repairInterval
+            session.repairAt = moment.now + FleetLimits.repairInterval
             actions.append(.send(control, .reconnect(reason: "there is no data plane")))
         }
     }

@@ -33,8 +33,8 @@ extension Fleet {
             return nil
         }
         picks += 1
-        sessions[picked]?.lastPick = picks
-        rank(picked)
+        session.lastPick = picks
+        rank(session)
         return AssociationPlacement(
             deviceID: session.deviceID, session: picked, connection: data.connection)
     }
@@ -53,17 +53,15 @@ extension Fleet {
         guard session.takesConns, let control = session.controlID else { return .full }
         totals.connsPlaced += 1
         let flowID = session.lastFlowID + 1
-        sessions[placement.session]?.lastFlowID = flowID
-        var conn = Conn(
-            id: ConnID(of: configuration.nodeID, using: &random), request: request, openedAt: moment.wall,
-            deadline: moment.now + request.connectTimeout, deviceID: session.deviceID,
-            session: placement.session, connection: data.connection, asked: [placement.session],
-            lastActiveAt: moment.now, askedAt: moment.now)
-        conn.isFlow = true
+        session.lastFlowID = flowID
+        let conn = Conn(
+            id: ConnID(of: configuration.nodeID, using: &random), request: request,
+            deviceID: session.deviceID, session: placement.session, connection: data.connection,
+            isFlow: true, at: moment)
         conns[conn.id] = conn
         note(conn)
         openDeadlines.set(conn.id, conn.deadline)
-        attach(conn.id, to: placement.session)
+        attach(conn.id, to: session)
         let body = Command.Body.openUDP(
             target: request.target.description, flowID: flowID,
             idleTimeoutMilliseconds: UInt32(clamping: idleTimeout.milliseconds))

@@ -4,9 +4,9 @@ internal import Domain
 extension Fleet {
     /// A complete WebSocket message came: a sign of life, also when every frame in it is empty.
     package mutating func heard(from id: ControlID, at moment: Moment) {
-        guard let session = controls[id]?.session else { return }
-        sessions[session]?.lastLife = moment.now
-        sessions[session]?.lastSeenAt = moment.wall
+        guard let id = controls[id]?.session, let session = sessions[id] else { return }
+        session.lastLife = moment.now
+        session.lastSeenAt = moment.wall
     }
 
     /// A complete message of a device.
@@ -75,9 +75,9 @@ extension Fleet {
         // A device may say anything; a share is from 0 to 1.
         let share = report.cpuUtilization
         report.cpuUtilization = share.isFinite ? min(max(share, 0), 1) : 0
-        sessions[id]?.load = report
         guard let session = sessions[id] else { return }
-        if configuration.strategy == .weighted { rank(id) }
+        session.load = report
+        if configuration.strategy == .weighted { rank(session) }
         actions.append(
             .loadReported(
                 ReportedLoad(

@@ -27,8 +27,9 @@ extension Fleet {
     package mutating func controlClosed(_ id: ControlID, at moment: Moment) {
         registrationDeadlines.remove(id)
         guard let control = controls.removeValue(forKey: id), let session = control.session else { return }
-        sessions[session]?.control = .down(graceEnds: moment.now + configuration.resumeGrace)
-        sessions[session]?.repairAt = nil
+        guard let session = sessions[session] else { return }
+        session.control = .down(graceEnds: moment.now + configuration.resumeGrace)
+        session.repairAt = nil
         rank(session)
         schedule(session)
         tellUpdated(session)
@@ -135,19 +136,19 @@ extension Fleet {
         if let old = current[device] { supersede(old, at: moment) }
         let session = DeviceSession(
             id: SessionID(using: &random), epoch: nextEpoch(for: device, moment.wall),
-            startedAt: moment.wall, began: moment.now, registration: registration,
+            registration: registration,
             remoteAddress: controls[control]?.peer ?? SocketAddress(ip: .v4(IPv4Address(0)), port: 0),
-            control: .up(control),
+            control: control,
             token: DeviceSession.DataToken(
                 bytes: randomBytes(FleetLimits.dataTokenBytes, using: &random), expires: .distantFuture),
-            answerBy: moment.now + FleetLimits.recordWait, lastLife: moment.now, lastSeenAt: moment.wall)
+            answerBy: moment.now + FleetLimits.recordWait, at: moment)
         totals.sessionsStarted += 1
         sessions[session.id] = session
         current[device] = session.id
         controls[control]?.session = session.id
         registrationDeadlines.remove(control)
-        rank(session.id)
-        schedule(session.id)
+        rank(session)
+        schedule(session)
         actions.append(.sessionStarted(session.snapshot))
     }
 
@@ -161,14 +162,14 @@ extension Fleet {
             return
         }
         current[session.deviceID] = nil
-        sessions[old]?.isDraining = true
+        session.isDraining = true
         drain.moved(old, at: moment.now)
         // While a drain is under way its deadline is the one that counts.
         if !drain.isRunning, session.drainDeadline == nil {
-            sessions[old]?.drainDeadline = moment.now + FleetLimits.supersededDrain
+            session.drainDeadline = moment.now + FleetLimits.supersededDrain
         }
-        rank(old)
-        schedule(old)
+        rank(session)
+        schedule(session)
     }
 
     /// Microseconds of the node's clock, above all that this node has given or heard of for the device.
@@ -198,7 +199,7 @@ extension Fleet {
     /// On record the session has this epoch: above what other nodes gave, whatever their clocks say.
     package mutating func epochSettled(_ epoch: UInt64, of id: SessionID) {
         guard let session = sessions[id], epoch > session.epoch else { return }
-        sessions[id]?.epoch = epoch
+        session.epoch = epoch
         learnEpoch(epoch, of: session.deviceID)
     }
 
@@ -211,7 +212,7 @@ extension Fleet {
         // One that was told to leave and is not the current one any more is on its way out already.
         guard !session.wasToldToLeave || current[session.deviceID] == id else { return true }
         supersede(id, at: moment)
-        tellUpdated(id)
+        tellUpdated(session)
         return true
     }
 
@@ -228,20 +229,20 @@ extension Fleet {
 
     mutating func answer(_ id: SessionID, at moment: Moment) {
         guard let session = sessions[id], session.ending == nil else { return }
-        sessions[id]?.answerBy = nil
+        session.answerBy = nil
         guard let control = session.controlID, let token = session.token else { return }
-        offer(token.bytes, of: id, on: control, at: moment)
-        rank(id)
+        offer(token.bytes, of: session, on: control, at: moment)
+        rank(session)
     }
 
     /// Sends an OK that asks for a DataHello with `token`.
-    private mutating func offer(_ token: [UInt8], of id: SessionID, on control: ControlID, at moment: Moment)
-    {
+    private mutating func offer(
+        _ token: [UInt8], of session: DeviceSession, on control: ControlID, at moment: Moment
+    ) {
         let expires = moment.now + FleetLimits.dataTokenLifetime
-        sessions[id]?.token = DeviceSession.DataToken(bytes: token, expires: expires)
-        sessions[id]?.repairAt = expires
-        schedule(id)
-        guard let session = sessions[id] else { return }
+        session.token = DeviceSession.DataToken(bytes: token, expires: expires)
+        session.repairAt = expires
+        schedule(session)
         var response = accepted(session)
         response.dataToken = token
         actions.append(.send(control, .registerResponse(response)))
@@ -264,32 +265,33 @@ extension Fleet {
         _ id: SessionID, _ registration: Registration, on control: ControlID, at moment: Moment,
         using random: inout some RandomNumberGenerator
     ) {
-        if let old = sessions[id]?.controlID {
+        guard let session = sessions[id] else { return }
+        if let old = session.controlID {
             controls[old] = nil
             actions.append(.close(old, .replaced, reason: "resumed on a newer connection"))
         }
         controls[control]?.session = id
         registrationDeadlines.remove(control)
-        sessions[id]?.control = .up(control)
-        sessions[id]?.registration = registration
-        if let peer = controls[control]?.peer { sessions[id]?.remoteAddress = peer }
-        sessions[id]?.lastLife = moment.now
-        sessions[id]?.lastSeenAt = moment.wall
-        sessions[id]?.answerBy = nil
-        sessions[id]?.resumes += 1
+        session.control = .up(control)
+        session.registration = registration
+        if let peer = controls[control]?.peer { session.remoteAddress = peer }
+        session.lastLife = moment.now
+        session.lastSeenAt = moment.wall
+        session.answerBy = nil
+        session.resumes += 1
         totals.resumes += 1
-        guard let session = sessions[id] else { return }
         if session.data == nil {
-            offer(randomBytes(FleetLimits.dataTokenBytes, using: &random), of: id, on: control, at: moment)
+            let token = randomBytes(FleetLimits.dataTokenBytes, using: &random)
+            offer(token, of: session, on: control, at: moment)
         } else {
             var response = accepted(session)
             response.resumed = true
             actions.append(.send(control, .registerResponse(response)))
         }
         if let notice = drain.notice(of: id) { tell(id, notice, at: moment) }
-        rank(id)
-        schedule(id)
-        tellUpdated(id)
+        rank(session)
+        schedule(session)
+        tellUpdated(session)
     }
 
     /// The device has lost its data plane and asks for another on the same control connection.
@@ -300,17 +302,18 @@ extension Fleet {
         guard let session = sessions[id], let control = session.controlID else { return }
         // Still waiting for the first answer: nothing can be lost yet, and the answer comes.
         guard session.answerBy == nil else { return }
-        sessions[id]?.registration = registration
+        session.registration = registration
         if let data = session.data {
             failOpening(of: id)
             actions.append(
                 .closeData(data.connection, code: DataPlaneError.normalEnd, reason: .sessionLost))
             sessionByData[data.connection] = nil
-            sessions[id]?.data = nil
+            session.data = nil
         }
-        offer(randomBytes(FleetLimits.dataTokenBytes, using: &random), of: id, on: control, at: moment)
-        rank(id)
-        tellUpdated(id)
+        let token = randomBytes(FleetLimits.dataTokenBytes, using: &random)
+        offer(token, of: session, on: control, at: moment)
+        rank(session)
+        tellUpdated(session)
     }
 }
 

@@ -77,7 +77,7 @@ package struct Fleet: ~Copyable {
         let strategyChanged = configuration.strategy != self.configuration.strategy
         self.configuration = configuration
         guard strategyChanged else { return }
-        for id in Array(sessions.keys) { rank(id) }
+        for session in sessions.values { rank(session) }
     }
 
     // MARK: Reading
@@ -136,30 +136,25 @@ package struct Fleet: ~Copyable {
     // MARK: Bookkeeping
 
     /// Puts a session where it belongs in the order of selection, after anything that may have moved it.
-    mutating func rank(_ id: SessionID) {
-        guard let session = sessions[id] else { return selection.remove(id) }
+    mutating func rank(_ session: DeviceSession) {
         recount(session)
-        drain.note(id, conns: session.conns.count, isReachable: session.isReachable)
-        guard session.ending == nil else { return selection.remove(id) }
+        drain.note(session.id, conns: session.conns.count, isReachable: session.isReachable)
+        guard session.ending == nil else { return selection.remove(session.id) }
         selection.update(
-            id, session.registration,
+            session.id, session.registration,
             rank: session.takesConns ? SelectionRank(session, strategy: configuration.strategy) : nil)
     }
 
     /// Makes sure that the session is looked at no later than its next deadline.
-    mutating func schedule(_ id: SessionID) {
-        guard let session = sessions[id] else {
-            sessionDeadlines.remove(id)
-            return
-        }
+    mutating func schedule(_ session: DeviceSession) {
         let deadline = session.nextDeadline(heartbeatTimeout: configuration.heartbeatTimeout)
-        if let known = sessionDeadlines.key(of: id), known <= deadline { return }
-        sessionDeadlines.set(id, deadline)
+        if let known = sessionDeadlines.key(of: session.id), known <= deadline { return }
+        sessionDeadlines.set(session.id, deadline)
     }
 
     /// After a change that others want to know of.
-    mutating func tellUpdated(_ id: SessionID) {
-        guard let session = sessions[id], session.ending == nil else { return }
+    mutating func tellUpdated(_ session: DeviceSession) {
+        guard session.ending == nil else { return }
         actions.append(.sessionUpdated(session.snapshot))
     }
 }

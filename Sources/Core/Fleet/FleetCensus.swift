@@ -56,7 +56,7 @@ extension Fleet {
         }
         guard entry != session.counted else { return }
         census.replace(session.counted, with: entry)
-        sessions[session.id]?.counted = entry
+        session.counted = entry
     }
 
     var selectionFailure: SelectionFailure {
