@@ -1,7 +1,7 @@
 internal import CQUIC
 
-// How large packets may be. The library probes for jumbo frames, and once one has arrived it goes on with that size;
-// it does not notice when the path takes them no longer. That is watched for here (RFC 8899 section 4.3).
+// How large packets may be. The library probes for jumbo frames, and once one has arrived it goes on with that
+// size; it does not notice when the path takes them no longer. That is watched for here (RFC 8899 section 4.3).
 extension QUICEndpoint {
     /// Whether the library in use looks for jumbo frames; ngtcp2 before 1.4 stops at 1,444 bytes.
     package static var findsJumboFrames: Bool { cq_finds_jumbo_frames() }

@@ -127,8 +127,9 @@ struct PathMTUTests {
         var echoes = 0
         #expect(
             pair.run(seconds: 60) {
-                if let flow = server.flows.first(where: { $0.stream.id == small.stream.id }), flow.receivedCount > echoes {
-                    echoes = flow.receivedCount
+                let asked = server.flows.first { $0.stream.id == small.stream.id }
+                if let asked, asked.receivedCount > echoes {
+                    echoes = asked.receivedCount
                     small.stream.write([1])
                 }
                 return server.flows.contains { $0.receivedCount == total && $0.isFinished }
