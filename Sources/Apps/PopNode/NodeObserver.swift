@@ -72,6 +72,7 @@ final class NodeObserver: DevicePlaneObserver {
     }
 
     private func noteDrain() {
+        guard plane.knowsDrain else { return }
         let drain = plane.drainSnapshot
         events?.drainChanged(drain)
         drains?.changed(drain)

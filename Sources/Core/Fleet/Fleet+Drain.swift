@@ -150,6 +150,9 @@ extension Fleet {
     /// Other nodes that are known to take devices.
     package var takerCount: Int { drain.takers.openCount }
 
+    /// Whether there is, or was, a drain to speak of.
+    package var knowsDrain: Bool { drain.phase != .none }
+
     package var drainSnapshot: DrainSnapshot {
         DrainSnapshot(
             state: drain.state, startedAt: drain.startedAt, deadlineAt: drain.deadlineAt,

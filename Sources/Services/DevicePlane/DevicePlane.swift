@@ -323,6 +323,7 @@ package final class DevicePlane {
     // MARK: The node
 
     package var nodeState: NodeState { fleet.nodeState }
+    package var knowsDrain: Bool { fleet.knowsDrain }
     package var drainSnapshot: DrainSnapshot { fleet.drainSnapshot }
 
     /// Other nodes that are known to take devices.
