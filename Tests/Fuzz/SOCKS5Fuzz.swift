@@ -11,7 +11,7 @@ func converse(_ pieces: [ArraySlice<UInt8>], options: UInt8, all: [UInt8]) -> [S
     var actions: [SOCKS5Action] = []
     var isOver = false
     for (index, piece) in pieces.enumerated() {
-        handshake.receive(piece)
+        handshake.receive(Array(piece))
         reading: while true {
             let action = handshake.nextAction()
             precondition(!isOver || action == .none, "something follows the end")

@@ -7,6 +7,7 @@ package protocol ASCIIText: CustomStringConvertible {
 extension ASCIIText {
     package var description: String {
         var bytes: [UInt8] = []
+        bytes.reserveCapacity(48)
         append(to: &bytes)
         return String(decoding: bytes, as: UTF8.self)
     }
@@ -15,8 +16,19 @@ extension ASCIIText {
 extension Array<UInt8> {
     /// Appends a number in decimal, with zeros before it up to `width` digits.
     package mutating func append(digitsOf value: UInt64, width: Int = 1) {
-        if value >= 10 || width > 1 { append(digitsOf: value / 10, width: width - 1) }
-        append(0x30 + UInt8(truncatingIfNeeded: value % 10))
+        // The last digit comes first, so they are turned round.
+        var first = count
+        var rest = value
+        repeat {
+            append(0x30 + UInt8(truncatingIfNeeded: rest % 10))
+            rest /= 10
+        } while rest > 0 || count - first < width
+        var last = count - 1
+        while first < last {
+            swapAt(first, last)
+            first += 1
+            last -= 1
+        }
     }
 
     /// Appends the lowest `count` hexadecimal digits of `value`.

@@ -13,6 +13,11 @@ extension UUIDIdentifier {
         self.init(high: high, low: low)
     }
 
+    /// Half of it tells ids apart as well: of all of them it is the random half.
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(low)
+    }
+
     /// Reads 16 bytes, most significant first; nil for any other length.
     package init?(bytes: Span<UInt8>) {
         guard bytes.count == 16 else { return nil }

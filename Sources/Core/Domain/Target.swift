@@ -1,5 +1,5 @@
 /// Where a client wants to go: a host name or address literal, and a port.
-package struct Target: Sendable, Hashable, CustomStringConvertible {
+package struct Target: Sendable, Hashable, ASCIIText {
     package enum Host: Sendable, Hashable {
         case name(String)
         case address(IPAddress)
@@ -42,11 +42,14 @@ package struct Target: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    package var description: String {
+    package func append(to bytes: inout [UInt8]) {
         switch host {
-        case .name(let name): "\(name):\(port)"
-        case .address(.v4(let address)): "\(address):\(port)"
-        case .address(.v6(let address)): "[\(address)]:\(port)"
+        case .name(let name):
+            bytes.append(contentsOf: name.utf8)
+            bytes.append(UInt8(ascii: ":"))
+            bytes.append(digitsOf: UInt64(port))
+        case .address(let ip):
+            SocketAddress(ip: ip, port: port).append(to: &bytes)
         }
     }
 }

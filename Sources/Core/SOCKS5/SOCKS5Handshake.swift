@@ -60,7 +60,7 @@ package struct SOCKS5Handshake: ~Copyable {
     }
 
     /// Takes what the client sent next.
-    package mutating func receive(_ bytes: some Collection<UInt8>) {
+    package mutating func receive(_ bytes: [UInt8]) {
         guard state != .finished, state != .failed else { return }
         guard bytes.count <= SOCKS5Limits.bufferedBytes - input.count else {
             fail(.tooMuchAhead, reply: [])

@@ -16,7 +16,7 @@ final class SOCKS5Client: ClientConversation {
     }
 
     func receive(_ bytes: UnsafeRawBufferPointer) {
-        handshake.receive(bytes)
+        handshake.receive([UInt8](bytes))
         proceed()
     }
 

@@ -22,6 +22,16 @@ import Testing
         #expect(SessionID(text) == nil)
     }
 
+    @Test(arguments: [
+        (0, 1, "0"), (9, 1, "9"), (10, 1, "10"), (123, 1, "123"), (7, 3, "007"), (1_000, 2, "1000"),
+        (UInt64.max, 1, "18446744073709551615"), (0, 4, "0000"),
+    ])
+    func `numbers are appended in decimal`(value: UInt64, width: Int, text: String) {
+        var bytes = Array("x".utf8)
+        bytes.append(digitsOf: value, width: width)
+        #expect(String(decoding: bytes, as: UTF8.self) == "x" + text)
+    }
+
     @Test func `only 16 bytes make a UUID`() {
         for count in [0, 1, 15, 17, 32] {
             #expect(SessionID(bytes: [UInt8](repeating: 1, count: count)) == nil)
