@@ -5,17 +5,37 @@ internal import CControlProto
 /// The library's structures hold bare pointers, so what they point to must outlive the packing: keep the
 /// arena in a `defer { arena.free() }` around it.
 struct PackArena {
+    /// As much as nearly all messages need.
+    private static let blockBytes = 512
+    private static let alignment = 16
     private var blocks: [UnsafeMutableRawPointer] = []
+    /// What is left of the last block.
+    private var rest: UnsafeMutableRawPointer?
+    private var restBytes = 0
 
     func free() {
         for block in blocks { block.deallocate() }
     }
 
+    private mutating func take(_ byteCount: Int) -> UnsafeMutableRawPointer {
+        let size = (byteCount + Self.alignment - 1) / Self.alignment * Self.alignment
+        let start: UnsafeMutableRawPointer
+        if let rest, size <= restBytes {
+            start = rest
+        } else {
+            restBytes = max(size, Self.blockBytes)
+            start = .allocate(byteCount: restBytes, alignment: Self.alignment)
+            blocks.append(start)
+        }
+        rest = start + size
+        restBytes -= size
+        return start
+    }
+
     /// A NUL-terminated copy; the library's own empty string for an empty one, which it then leaves out.
     mutating func text(_ value: String) -> UnsafeMutablePointer<CChar>? {
         let bytes = value.utf8
-        let block = UnsafeMutablePointer<CChar>.allocate(capacity: bytes.count + 1)
-        blocks.append(UnsafeMutableRawPointer(block))
+        let block = take(bytes.count + 1).bindMemory(to: CChar.self, capacity: bytes.count + 1)
         var index = 0
         for byte in bytes {
             block[index] = CChar(bitPattern: byte)
@@ -27,9 +47,8 @@ struct PackArena {
 
     mutating func data(_ value: [UInt8]) -> ProtobufCBinaryData {
         guard !value.isEmpty else { return ProtobufCBinaryData(len: 0, data: nil) }
-        let block = UnsafeMutablePointer<UInt8>.allocate(capacity: value.count)
+        let block = take(value.count).bindMemory(to: UInt8.self, capacity: value.count)
         block.initialize(from: value, count: value.count)
-        blocks.append(UnsafeMutableRawPointer(block))
         return ProtobufCBinaryData(len: value.count, data: block)
     }
 
@@ -37,8 +56,8 @@ struct PackArena {
         _ values: [String]
     ) -> UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? {
         guard !values.isEmpty else { return nil }
-        let block = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(capacity: values.count)
-        blocks.append(UnsafeMutableRawPointer(block))
+        let block = take(values.count * MemoryLayout<UnsafeMutablePointer<CChar>?>.stride)
+            .bindMemory(to: UnsafeMutablePointer<CChar>?.self, capacity: values.count)
         for (index, value) in values.enumerated() {
             (block + index).initialize(to: text(value))
         }
@@ -46,9 +65,8 @@ struct PackArena {
     }
 
     mutating func place<Message>(_ value: Message) -> UnsafeMutablePointer<Message> {
-        let block = UnsafeMutablePointer<Message>.allocate(capacity: 1)
+        let block = take(MemoryLayout<Message>.stride).bindMemory(to: Message.self, capacity: 1)
         block.initialize(to: value)
-        blocks.append(UnsafeMutableRawPointer(block))
         return block
     }
 }
