@@ -9,6 +9,9 @@ let swiftSettings: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableUpcomingFeature("MemberImportVisibility"),
     .treatAllWarnings(as: .error),
+    // That no two accesses to one thing overlap is checked at run time where tests run. It would be an eighth of
+    // what a release does for a short conn outside the kernel, and a quarter of a data loop's.
+    .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
 ]
 
 /// A C library's room: headers, `static inline` wrappers for what Swift can't import, link flags.
