@@ -9,8 +9,8 @@ internal import Domain
 //
 // A session begins in control_only: its row is put on record, the device gets its answer with a data token,
 // and the hello that shows the token makes it whole. It ends once, for the first reason that comes; then it
-// is `ending` for a moment, until its conns have told their last counts. The fleet alone holds it; it is shared so that
-// a change costs no more than finding it.
+// is `ending` for a moment, until its conns have told their last counts. The fleet alone holds it; it is shared
+// so that a change costs no more than finding it.
 final class DeviceSession {
     enum ControlPlane: Hashable {
         case up(ControlID)

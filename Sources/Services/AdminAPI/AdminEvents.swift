@@ -8,9 +8,9 @@ internal import Observability
 
 /// Tells the readers of `/v1/events` what happens, as it happens.
 ///
-/// Events go into the ``EventLog``, where one that a reader of this node waits for is written once and one of a conn
-/// that nobody waits for is not written at all; each reader has a position in it and is sent what comes behind as
-/// fast as it takes it. A reader that stops reading costs the bytes in flight to it and no more: it is put off
+/// Events go into the ``EventLog``, where one that a reader of this node waits for is written once and one of a
+/// conn that nobody waits for is not written at all; each reader has a position in it and is sent what comes behind
+/// as fast as it takes it. A reader that stops reading costs the bytes in flight to it and no more: it is put off
 /// until it reads on, and given up when the log has forgotten what comes next for it.
 package final class AdminEvents {
     /// Told for each reader and event: enough for every console and script of a big team.
