@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import pathlib
-import random
 import signal
 import socket
 import struct
@@ -15,6 +14,9 @@ import tempfile
 import threading
 import time
 import urllib.parse
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "Support"))
+from ports import unused_port  # noqa: E402: found by the line above
 
 WAIT_SECONDS = 60
 
@@ -33,19 +35,6 @@ def wait_for(what, probe, seconds=WAIT_SECONDS):
         if time.monotonic() > deadline:
             raise AssertionError(f"gave up waiting: {what}" + (f" ({last!r})" if last else ""))
         time.sleep(0.05)
-
-
-def free_port():
-    """Below those that the system gives to connections: none takes it while the node is away."""
-    while True:
-        port = random.randrange(12_000, 32_000)
-        try:
-            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                with socket.socket(socket.AF_INET, kind) as probe:
-                    probe.bind(("127.0.0.1", port))
-            return port
-        except OSError:
-            pass
 
 
 class Target:
@@ -195,8 +184,8 @@ class Stand:
         # The embedded database runs as another user, who has to get to its folder.
         self.path.chmod(0o755)
         self.processes = {}
-        self.admin_port, self.ingress_port = free_port(), free_port()
-        self.wss_port, self.quic_port = free_port(), free_port()
+        self.admin_port, self.ingress_port = unused_port(), unused_port()
+        self.wss_port, self.quic_port = unused_port(), unused_port()
         self.target = Target()
         self.relay = Relay(self.admin_port)
         self.start_node()

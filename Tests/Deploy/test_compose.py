@@ -2,12 +2,11 @@
 
 import json
 import pathlib
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -19,21 +18,11 @@ import grafana
 from cluster import ROOT, Cluster, query, run_sql
 from fleet import program
 
+sys.path.append(str(ROOT / "Tests" / "Support"))
+from ports import unused_port  # noqa: E402: found by the line above
+
 DOCKER = ROOT / "deploy" / "docker"
 TOKEN = "compose-test-token"
-
-
-def unused_port():
-    """Below those that the system gives to connections: none takes it before its node does."""
-    while True:
-        port = random.randrange(12_000, 32_000)
-        try:
-            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                with socket.socket(socket.AF_INET, kind) as probe:
-                    probe.bind(("127.0.0.1", port))
-            return port
-        except OSError:
-            pass
 
 
 class ComposeTests(unittest.TestCase):

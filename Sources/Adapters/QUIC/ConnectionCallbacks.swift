@@ -78,12 +78,12 @@ extension QUICConnection {
             QUICConnection.from(connection)?.isPathValidationDone = true
         }
         table.pointee.datagram_acknowledged = { connection, count in
-            guard count > QUICLimits.commonPayload else { return }
-            QUICConnection.from(connection)?.largeDatagramsLost = 0
+            guard let connection = QUICConnection.from(connection), connection.isLarge(count) else { return }
+            connection.largeDatagramsLost = 0
         }
         table.pointee.datagram_lost = { connection, count in
             guard let connection = QUICConnection.from(connection) else { return }
-            if count > QUICLimits.commonPayload { connection.largeDatagramsLost += 1 }
+            if connection.isLarge(count) { connection.largeDatagramsLost += 1 }
             connection.counters.datagramsLost &+= 1
             connection.endpoint.metrics.datagramsLost &+= 1
         }

@@ -188,9 +188,11 @@ extension QUICConnection {
             endpoint.metrics.datagramsDropped.note(.tooLarge)
             return .again
         }
+        let sharesPacket = datagram.count < 1_000
+        // Small datagrams would hide in a large packet that a path has swallowed, and nobody sends them again.
+        let space = sharesPacket ? min(packetSpace, QUICLimits.commonPayload) : packetSpace
         let size = cq_write_datagram(
-            library, batch.end, packetSpace, datagram.baseAddress, datagram.count, datagram.count < 1_000,
-            &written, now)
+            library, batch.end, space, datagram.baseAddress, datagram.count, sharesPacket, &written, now)
         if written.accepted {
             queue.removeFirst()
             endpoint.metrics.datagramsSent &+= 1

@@ -145,7 +145,6 @@ extension QUICEndpoint {
         settings.max_window = configuration.maxConnectionWindowBytes
         settings.max_stream_window = configuration.maxStreamWindowBytes
         settings.fixed_udp_payload = UInt64(configuration.fixedPayloadBytes ?? 0)
-        settings.largest_udp_payload = UInt64(QUICLimits.largestPayload)
         settings.max_datagram_frame = 65_535
         settings.fast_aead = configuration.usesFastEncryption
         settings.chacha20_only = configuration.usesChaCha20Only
@@ -164,9 +163,9 @@ extension QUICEndpoint {
 
     /// The connection has been authenticated, or has ended before it was.
     func forgetUnauthenticated(_ connection: QUICConnection) {
-        guard let network = connection.countedAs else { return }
+        guard let origin = connection.countedAs else { return }
         connection.countedAs = nil
-        unauthenticated.remove(network)
+        unauthenticated.remove(origin)
         metrics.connectionsUnauthenticated -= 1
     }
 

@@ -14,6 +14,11 @@ extension QUICConnection {
     /// the next, and most connections are idle.
     var packetSpace: Int { movesMuch ? largestPayload : min(largestPayload, QUICLimits.commonPayload) }
 
+    /// Whether a datagram of `count` bytes needs a larger packet than a common path takes.
+    func isLarge(_ count: UInt64) -> Bool {
+        library.map { count > cq_datagram_limit($0, QUICLimits.commonPayload) } ?? false
+    }
+
     /// How long packets are on this path, as far as is known.
     func payloadLimit(_ library: OpaquePointer, _ roundTrip: UInt64, _ now: UInt64) -> Int {
         let found = min(cq_payload_limit(library), largestPayload)

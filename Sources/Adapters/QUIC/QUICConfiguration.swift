@@ -25,7 +25,7 @@ package struct QUICConfiguration: Sendable {
     package var maxStreamWindowBytes: UInt64 = 16 << 20
     package var initialConnectionWindowBytes: UInt64 = 4 << 20
     package var maxConnectionWindowBytes: UInt64 = 24 << 20
-    /// UDP payload without path MTU discovery, for benchmarks; nil: discovery, up to ``QUICLimits/largestPayload``.
+    /// UDP payload without path MTU discovery, for benchmarks; nil: discovery.
     package var fixedPayloadBytes: Int?
     /// A stream's transmit ring grows to at most this much (rounded up to a power of two).
     package var transmitRingBytes = 8 << 20
@@ -87,10 +87,7 @@ package struct QUICUnauthenticatedLimits: Sendable {
 enum QUICLimits {
     /// The kernel cuts at most 64 segments from one buffer (UDP_MAX_SEGMENTS before Linux 6.9).
     static let segmentsPerSend = 64
-    /// What path MTU discovery looks for at most: Ethernet's jumbo frames of 9,000 bytes, less the headers of IPv6
-    /// and UDP.
-    static let largestPayload = 8_952
-    /// The same of an Ethernet without them: what is fallen back to (docs/adr/0030).
+    /// UDP payloads on an Ethernet without jumbo frames, over IPv6: what is fallen back to (docs/adr/0030).
     static let commonPayload = 1_452
     /// So much in flight at once is worth looking for jumbo frames.
     static let bytesInFlightForJumboFrames: UInt64 = 65_536

@@ -54,7 +54,7 @@ package final class QUICConnection {
     /// When the connection's round trip and congestion window are noted next.
     var nextSampleAt: UInt64 = 0
     /// Where the endpoint counts it as one that is not authenticated.
-    var countedAs: UnauthenticatedConnections.Network?
+    var countedAs: NetworkOrigin?
     /// What the window of the connection lacks until it is authenticated.
     var windowHeldBack: UInt64 = 0
     /// Credit of the connection that waits to be worth a frame, and how much is.

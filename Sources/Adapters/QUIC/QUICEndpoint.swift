@@ -61,7 +61,7 @@ package final class QUICEndpoint {
         precondition((0..<configuration.loopCount).contains(configuration.loopIndex), "no such loop")
         self.loop = loop
         self.configuration = configuration
-        largestPayload = max(QUICLimits.largestPayload, configuration.fixedPayloadBytes ?? 0)
+        largestPayload = max(Int(CQ_LARGEST_UDP_PAYLOAD), configuration.fixedPayloadBytes ?? 0)
         self.serverCredentials = serverCredentials
         self.delegate = delegate
         rings = RingPool(ringBytes: max(TransmitRing.initialCapacity, configuration.transmitRingBytes))

@@ -3,24 +3,10 @@ internal import Domain
 
 /// How many connections there are whose peers the application does not know yet, by where they come from.
 struct UnauthenticatedConnections {
-    /// An address, or a v6 network of the size that one customer gets (RFC 6177).
-    struct Network: Hashable {
-        fileprivate let high: UInt64
-        fileprivate let low: UInt64
-
-        init(_ address: IPAddress) {
-            switch address.unmapped {
-            case .v4(let address): (high, low) = (0, UInt64(address.value))
-            // Nothing that stands for a v4 address: those have small lower halves.
-            case .v6(let address): (high, low) = (address.high, .max)
-            }
-        }
-    }
-
     private(set) var total = 0
-    private var counts: [Network: Int] = [:]
+    private var counts: [NetworkOrigin: Int] = [:]
 
-    func count(of address: IPAddress) -> Int { counts[Network(address), default: 0] }
+    func count(of address: IPAddress) -> Int { counts[NetworkOrigin(address), default: 0] }
 
     /// Why there may not be another one; nil if there may.
     func refusal(of address: IPAddress, _ limits: QUICUnauthenticatedLimits) -> QUICRefusal? {
@@ -29,17 +15,17 @@ struct UnauthenticatedConnections {
         return count(of: address) < room ? nil : .addressLimit
     }
 
-    mutating func add(_ address: IPAddress) -> Network {
-        let network = Network(address)
+    mutating func add(_ address: IPAddress) -> NetworkOrigin {
+        let origin = NetworkOrigin(address)
         total += 1
-        counts[network, default: 0] += 1
-        return network
+        counts[origin, default: 0] += 1
+        return origin
     }
 
-    mutating func remove(_ network: Network) {
-        guard let count = counts[network] else { return }
+    mutating func remove(_ origin: NetworkOrigin) {
+        guard let count = counts[origin] else { return }
         total -= 1
-        counts[network] = count > 1 ? count - 1 : nil
+        counts[origin] = count > 1 ? count - 1 : nil
     }
 }
 

@@ -39,9 +39,7 @@ package struct LossyCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Datagrams lost, each way.", valueName: "percent")) var loss = 0.1
     @Option(help: ArgumentHelp("Rate, each way.", valueName: "Mbit/s")) var rate = 500
     @Option(help: ArgumentHelp("Queue, each way.", valueName: "KiB")) var queue = 1_024
-
-    @Option(help: ArgumentHelp("The longest IP packet; longer ones are lost.", valueName: "bytes")) var mtu =
-        1_500
+    @Option(help: ArgumentHelp("Longest IP packet that is not lost.", valueName: "bytes")) var mtu = 1_500
 
     package init() {}
 

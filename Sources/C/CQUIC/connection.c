@@ -231,10 +231,10 @@ static void set_settings(ngtcp2_settings *settings, const struct cq_settings *fr
 #if NGTCP2_VERSION_NUM >= 0x010400
     // Ethernet with tunnels in the way, PPPoE, plain Ethernet and jumbo frames, each less the headers of IPv6 and
     // UDP. The likeliest is first; what is not taken is asked for no more.
-    static const uint16_t probes[] = {1406, 1342, 1232, 1444, 1452, 8952};
+    static const uint16_t probes[] = {1406, 1342, 1232, 1444, 1452, CQ_LARGEST_UDP_PAYLOAD};
     settings->pmtud_probes = probes;
     settings->pmtud_probeslen = sizeof probes / sizeof probes[0];
-    settings->max_tx_udp_payload_size = from->largest_udp_payload;
+    settings->max_tx_udp_payload_size = CQ_LARGEST_UDP_PAYLOAD;
 #else
     settings->max_tx_udp_payload_size = NGTCP2_MAX_PMTUD_UDP_PAYLOAD_SIZE;
 #endif

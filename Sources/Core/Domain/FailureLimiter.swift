@@ -10,24 +10,10 @@
 //     forgotten first;
 //   - what is tried while an address is held up makes its wait no longer.
 package struct FailureLimiter: Sendable {
-    /// What is counted as one stranger: an IPv4 address, or the /64 that one IPv6 site has to itself.
-    package struct Origin: Sendable, Hashable {
-        private let network: IPAddress
-
-        package init(_ address: IPAddress) {
-            let address = address.unmapped
-            network =
-                switch address {
-                case .v4: address
-                case .v6: address.masked(64)
-                }
-        }
-    }
-
     private let burst: Int
     private let interval: Duration
     private let capacity: Int
-    private var recoveries: [Origin: Instant] = [:]
+    private var recoveries: [NetworkOrigin: Instant] = [:]
 
     /// - Parameters:
     ///   - burst: several programs behind one address may come with an old secret, a few tries each, before
@@ -41,14 +27,14 @@ package struct FailureLimiter: Sendable {
     }
 
     /// How long the address must wait before it may try again; nil when it may now.
-    package func wait(for origin: Origin, at now: Instant) -> Duration? {
+    package func wait(for origin: NetworkOrigin, at now: Instant) -> Duration? {
         guard let recovery = recoveries[origin] else { return nil }
         let wait = recovery - now - interval * (burst - 1)
         return wait > .zero ? wait : nil
     }
 
     /// A secret of the address was wrong.
-    package mutating func failed(_ origin: Origin, at now: Instant) {
+    package mutating func failed(_ origin: NetworkOrigin, at now: Instant) {
         if recoveries[origin] == nil, recoveries.count >= capacity { makeRoom(at: now) }
         recoveries[origin] = max(recoveries[origin] ?? now, now) + interval
     }

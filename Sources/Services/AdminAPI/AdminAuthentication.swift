@@ -83,7 +83,7 @@ package final class AdminAuthenticator {
     private let bootstrap: [UInt8]
     private let canBootstrapBeGuessed: Bool
     /// From where the bootstrap token was shown with success, the last few.
-    private var homes: [FailureLimiter.Origin] = []
+    private var homes: [NetworkOrigin] = []
     private var tokens: [[UInt8]: Token] = [:]
     private var hashes: [TokenID: [UInt8]] = [:]
     private var uses: [TokenID: WallTime] = [:]
@@ -108,7 +108,7 @@ package final class AdminAuthenticator {
     func authenticate(
         _ value: [UInt8], from address: IPAddress, now: Instant, wall: WallTime
     ) -> Verdict {
-        let origin = FailureLimiter.Origin(address)
+        let origin = NetworkOrigin(address)
         let (verdict, isTrusted) = judge(value, origin, now: now, wall: wall)
         switch verdict {
         case .unknown: limiter.failed(origin, at: now)
@@ -125,13 +125,13 @@ package final class AdminAuthenticator {
 
     /// Who ``authenticate(_:from:now:wall:)`` will find, which is still to be asked: this counts for nothing.
     func foresee(_ value: [UInt8], from address: IPAddress, now: Instant, wall: WallTime) -> AdminPrincipal? {
-        let (verdict, _) = judge(value, FailureLimiter.Origin(address), now: now, wall: wall)
+        let (verdict, _) = judge(value, NetworkOrigin(address), now: now, wall: wall)
         guard case .principal(let principal) = verdict else { return nil }
         return principal
     }
 
     private func judge(
-        _ value: [UInt8], _ origin: FailureLimiter.Origin, now: Instant, wall: WallTime
+        _ value: [UInt8], _ origin: NetworkOrigin, now: Instant, wall: WallTime
     ) -> (Verdict, isTrusted: Bool) {
         let sha256 = Self.digest(value)
         let token = tokens[sha256].flatMap { token in
@@ -142,7 +142,7 @@ package final class AdminAuthenticator {
         return (token.map { .principal($0.principal) } ?? .unknown, isTrusted)
     }
 
-    private func isSafe(_ token: Token, at origin: FailureLimiter.Origin) -> Bool {
+    private func isSafe(_ token: Token, at origin: NetworkOrigin) -> Bool {
         token.principal.tokenID != nil || !canBootstrapBeGuessed || homes.contains(origin)
     }
 

@@ -75,7 +75,7 @@ package final class UserAdmissions: IngressAuthenticator {
     package func authenticate(
         _ credential: IngressCredential, answer: @escaping (IngressAdmission) -> Void
     ) {
-        let origin = FailureLimiter.Origin(credential.clientAddress.ip)
+        let origin = NetworkOrigin(credential.clientAddress.ip)
         if let wait = limiter.wait(for: origin, at: loop.now) {
             return answer(.turnedAway(.heldUp(wait)))
         }
@@ -100,7 +100,7 @@ package final class UserAdmissions: IngressAuthenticator {
 
     /// A user that there is not costs as much as one whose password is wrong.
     private func check(
-        _ key: UserKey?, _ credential: IngressCredential, _ origin: FailureLimiter.Origin,
+        _ key: UserKey?, _ credential: IngressCredential, _ origin: NetworkOrigin,
         _ wish: DeviceWish, _ digest: [UInt8], _ answer: @escaping (IngressAdmission) -> Void
     ) {
         let before = changes

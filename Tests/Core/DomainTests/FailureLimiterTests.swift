@@ -5,8 +5,8 @@ import Testing
 struct FailureLimiterTests {
     private let start = Instant(nanoseconds: 1_000_000_000_000)
 
-    private func origin(_ text: String) throws -> FailureLimiter.Origin {
-        FailureLimiter.Origin(try #require(IPAddress(text)))
+    private func origin(_ text: String) throws -> NetworkOrigin {
+        NetworkOrigin(try #require(IPAddress(text)))
     }
 
     @Test func holdsUpAfterABurstAndLetsOneThroughEachInterval() throws {
@@ -51,12 +51,12 @@ struct FailureLimiterTests {
     @Test func memoryIsBoundedAndTheWorstAreKept() throws {
         var random = SeededRandom.ofEnvironment()
         var limiter = FailureLimiter(burst: 2, interval: .seconds(10), capacity: 64)
-        let worst = FailureLimiter.Origin(.v4(IPv4Address(1)))
+        let worst = NetworkOrigin(.v4(IPv4Address(1)))
         for _ in 0..<50 { limiter.failed(worst, at: start) }
         for step in 0..<10_000 {
             let now = start + .milliseconds(Int64(step))
             let stranger = IPv4Address(UInt32.random(in: 2...5_000, using: &random))
-            limiter.failed(FailureLimiter.Origin(.v4(stranger)), at: now)
+            limiter.failed(NetworkOrigin(.v4(stranger)), at: now)
             #expect(limiter.count <= 64, "seed \(random.seed)")
             #expect(limiter.wait(for: worst, at: now) != nil, "seed \(random.seed)")
         }

@@ -143,6 +143,9 @@ struct cq_callbacks {
     void (*remove_cid)(void *connection, const struct cq_cid *cid);
 };
 
+/// What path MTU discovery looks for at most: jumbo frames of 9,000 bytes, less the headers of IPv6 and UDP.
+enum { CQ_LARGEST_UDP_PAYLOAD = 8952 };
+
 enum { CQ_CONGESTION_CUBIC, CQ_CONGESTION_BBR };
 
 struct cq_settings {
@@ -155,8 +158,7 @@ struct cq_settings {
     uint64_t initial_max_streams;
     uint64_t max_window;
     uint64_t max_stream_window;
-    uint64_t fixed_udp_payload;   // without path MTU discovery; 0 for discovery up to the largest
-    uint64_t largest_udp_payload; // what discovery looks for; ngtcp2 before 1.4 stops at 1444
+    uint64_t fixed_udp_payload; // without path MTU discovery; 0 for discovery
     uint64_t max_datagram_frame;
     bool fast_aead;             // if cq_has_fast_aead()
     bool chacha20_only;         // no AES: as a peer without it
