@@ -285,6 +285,7 @@ extension QUICEndpoint: ReadinessHandler {
                 ? withPort(slot.local) : boundAddress
             receiver.setPath(local: local, peer: slot.peer)
             metrics.bytesReceived &+= UInt64(slot.count)
+            loop.moved(Int(slot.count))
             var offset = 0
             let total = Int(slot.count)
             let segment = max(1, Int(slot.segment_size))
@@ -385,6 +386,7 @@ extension QUICEndpoint {
         var peer = batch.peer
         metrics.packetsSent &+= UInt64(batch.segments)
         metrics.bytesSent &+= UInt64(batch.count)
+        loop.moved(batch.count)
         send(batch.bytes, batch.count, batch.segmentSize, batch.ecn, &local, &peer)
         batch.clear()
     }

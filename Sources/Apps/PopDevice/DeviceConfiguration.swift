@@ -25,6 +25,8 @@ package struct DeviceConfiguration {
     /// What the device shows to a POP that wants a certificate (`device.auth: mtls`); nil for none.
     package let identity: TLSIdentity?
     package let policy: TargetPolicy
+    /// The longest that the event loop waits awake; zero: never.
+    package let busyPoll: Duration
     package let logLevel: Logger.Level
     package let logFormat: LogFormat
     package let warnings: [String]
@@ -55,6 +57,7 @@ package struct DeviceConfiguration {
         identity = Self.identity(&reader)
         policy = TargetPolicy(
             allowed: Self.rules("allow_targets", &reader), denied: Self.rules("deny_targets", &reader))
+        busyPoll = .microseconds(reader.integer("busy_poll_microseconds", default: 100, in: 0...1_000))
         logLevel =
             reader.parsed(
                 "log.level", default: "info",

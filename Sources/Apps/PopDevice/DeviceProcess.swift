@@ -37,7 +37,7 @@ final class DeviceProcess {
     private init(_ configuration: DeviceConfiguration) throws {
         self.configuration = configuration
         log = Logger(label: "pop.device")
-        loop = try EventLoop()
+        loop = try EventLoop(busyPoll: configuration.busyPoll)
         // Before the resolver's threads: signals are blocked for threads started afterwards.
         let watch = PendingSignals()
         signals = try SignalWatch(

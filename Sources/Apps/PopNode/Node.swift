@@ -63,7 +63,7 @@ final class Node {
         let logger = Logger(label: "node")
         for warning in configuration.warnings { logger.warning("\(warning)") }
         ProcessSettings.prepareDaemon()
-        let loop = try EventLoop()
+        let loop = try EventLoop(busyPoll: configuration.node.busyPoll)
         // Before the first thread: threads inherit the blocked signals, and none of them is killed by one.
         var stop: ((Int32) -> Void)?
         var early: [Int32] = []
@@ -96,7 +96,8 @@ final class Node {
                 certificatePEM: certificates.device.certificateChainPEM,
                 keyPEM: certificates.device.privateKeyPEM,
                 idleTimeout: configuration.device.heartbeatTimeout,
-                loops: min(ProcessSettings.processorCount, DataPlaneConfiguration.mostLoops)),
+                loops: min(ProcessSettings.processorCount, DataPlaneConfiguration.mostLoops),
+                busyPoll: configuration.node.busyPoll),
             events: events)
         dataMetrics = DataPlaneMetrics(dataPlane.commands)
         plane = DevicePlane(

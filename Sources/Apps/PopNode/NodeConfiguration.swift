@@ -35,6 +35,8 @@ package struct NodeConfiguration: Sendable, Equatable {
         package let dataDirectory: String
         /// How long SIGTERM drains the node before it stops; zero: not at all.
         package let drainOnStop: Duration
+        /// The longest that an event loop waits awake; zero: never.
+        package let busyPoll: Duration
     }
 
     package struct Device: Sendable, Equatable {
@@ -218,6 +220,7 @@ extension NodeConfiguration.Node {
                 $0.isEmpty || $0.utf8.contains(0) ? nil : $0
             } ?? ""
         drainOnStop = reader.seconds("node.drain_on_stop_seconds", default: 5, in: 0...3_600)
+        busyPoll = .microseconds(reader.integer("node.busy_poll_microseconds", default: 100, in: 0...1_000))
     }
 }
 

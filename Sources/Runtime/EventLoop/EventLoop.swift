@@ -1,5 +1,6 @@
 internal import CLinux
 package import Domain
+internal import Glibc
 
 /// What a descriptor is ready for.
 package struct Readiness: OptionSet, Sendable {
@@ -31,14 +32,19 @@ package struct LoopStatistics: Sendable, Hashable {
     package var turns = Distribution(.turns)
     /// How late the first timer of each batch was that had any: what the loop is behind.
     package var lag = Distribution(.turns)
+    /// Time that was waited awake.
+    package var busyPolling = Duration.zero
     package var armedTimers = 0
     package var descriptors = 0
 
     package init() {}
 
-    init(turns: Distribution, lag: Distribution, armedTimers: Int, descriptors: Int) {
+    init(
+        turns: Distribution, lag: Distribution, busyPolling: Duration, armedTimers: Int, descriptors: Int
+    ) {
         self.turns = turns
         self.lag = lag
+        self.busyPolling = busyPolling
         self.armedTimers = armedTimers
         self.descriptors = descriptors
     }
@@ -74,6 +80,10 @@ package final class EventLoop {
     private var turns = Distribution(.turns)
     /// Whether the time since `now` was spent on a batch of events.
     private var isInTurn = false
+    private var busyPolling: BusyPolling
+    /// What the current batch has moved.
+    private var bytesMoved = 0
+    private var timeBusyPolling = Duration.zero
 
     /// Where streams of this loop read to, one at a time: 64 KiB that are valid until the reader returns to
     /// the loop. Only code called by the loop itself (readiness, timers, end of batch) may fill it.
@@ -91,7 +101,10 @@ package final class EventLoop {
         var generation: UInt32
     }
 
-    package init() throws(SystemError) {
+    /// - Parameter busyPoll: how long the loop at most waits awake for what comes next while events come in quick
+    ///   succession (docs/adr/0033); zero for never.
+    package init(busyPoll: Duration = .zero) throws(SystemError) {
+        busyPolling = BusyPolling(window: busyPoll)
         epoll = try check(cl_epoll_create(), "epoll_create1")
         now = SystemClock.now
         events = .allocate(capacity: 256)
@@ -183,6 +196,12 @@ package final class EventLoop {
         endOfBatch.append(work)
     }
 
+    /// The current batch has received or sent this many bytes of many peers' data: a loop that moves much does
+    /// not wait awake.
+    package func moved(_ bytes: Int) {
+        bytesMoved &+= bytes
+    }
+
     // MARK: Mailboxes
 
     /// Delivers the messages of `mailbox` to `receive` on this loop, in the order they were sent.
@@ -227,7 +246,7 @@ package final class EventLoop {
     /// What the loop has done since it was made.
     package var statistics: LoopStatistics {
         LoopStatistics(
-            turns: turns, lag: timers.lag, armedTimers: timers.count,
+            turns: turns, lag: timers.lag, busyPolling: timeBusyPolling, armedTimers: timers.count,
             descriptors: slots.count - freeSlots.count)
     }
 
@@ -275,24 +294,42 @@ package final class EventLoop {
     private func wait(_ longest: Duration?) -> Int {
         let start = SystemClock.now
         if isInTurn { turns.note(start - now) }
-        var timeout: Int64 = -1
-        if let deadline = timers.earliest { timeout = max(0, (deadline - start).nanoseconds) }
-        if let longest {
-            let limit = max(0, longest.nanoseconds)
-            timeout = timeout < 0 ? limit : min(timeout, limit)
+        busyPolling.note(bytes: bytesMoved)
+        bytesMoved = 0
+        var deadline = timers.earliest ?? .distantFuture
+        if let longest { deadline = min(deadline, start + longest) }
+        if !endOfBatch.isEmpty || deadline <= start { return takeEvents(waitingAtMost: 0) }
+        defer { busyPolling.note(waited: SystemClock.now - start) }
+        if busyPolling.pays, let taken = pollBusily(from: start, until: deadline) { return taken }
+        var timeout = deadline == .distantFuture ? -1 : max(0, (deadline - SystemClock.now).nanoseconds)
+        for (_, inbox) in inboxes {
+            inbox.mailbox.sleeps()
+            if !inbox.mailbox.isEmpty { timeout = 0 }
         }
-        if !endOfBatch.isEmpty { timeout = 0 }
-        let mayWait = timeout != 0
-        if mayWait {
-            for (_, inbox) in inboxes {
-                inbox.mailbox.sleeps()
-                if !inbox.mailbox.isEmpty { timeout = 0 }
-            }
+        let taken = takeEvents(waitingAtMost: timeout)
+        for (_, inbox) in inboxes { inbox.mailbox.isAwake() }
+        return taken
+    }
+
+    /// Looks for events and messages until there are some; nil when the window is over before.
+    ///
+    /// Whoever else wants the processor gets it between two looks.
+    private func pollBusily(from start: Instant, until deadline: Instant) -> Int? {
+        let end = min(deadline, start + busyPolling.window)
+        var moment = start
+        defer { timeBusyPolling += moment - start }
+        while true {
+            let taken = takeEvents(waitingAtMost: 0)
+            moment = SystemClock.now
+            if taken > 0 || inboxes.contains(where: { !$0.inbox.mailbox.isEmpty }) { return taken }
+            if moment >= end { return nil }
+            sched_yield()
         }
+    }
+
+    /// - Parameter timeout: in nanoseconds; negative for ever.
+    private func takeEvents(waitingAtMost timeout: Int64) -> Int {
         let count = cl_epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
-        if mayWait {
-            for (_, inbox) in inboxes { inbox.mailbox.isAwake() }
-        }
         // Only EBADF, EFAULT and EINVAL are left as errors here: a broken loop can't go on.
         precondition(count >= 0, "epoll_pwait2 failed")
         return Int(count)

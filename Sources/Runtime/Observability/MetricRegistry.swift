@@ -104,6 +104,9 @@ extension MetricPage {
         histogram(
             "pop_loop_lag_seconds", "How late the first timer of a batch was", statistics.lag,
             ["loop": name])
+        counter(
+            "pop_loop_busy_poll_seconds_total", "Time that the loop waited awake",
+            nanoseconds: UInt64(clamping: statistics.busyPolling.nanoseconds), ["loop": name])
         gauge("pop_loop_timers", "Armed timers", statistics.armedTimers, ["loop": name])
         gauge("pop_loop_descriptors", "Descriptors watched", statistics.descriptors, ["loop": name])
     }

@@ -15,15 +15,19 @@ package struct DataPlaneConfiguration: Sendable {
     package var idleTimeout: Duration
     /// One thread each.
     package var loops: Int
+    /// How long a loop at most waits awake.
+    package var busyPoll: Duration
 
     package init(
-        address: SocketAddress, certificatePEM: [UInt8], keyPEM: [UInt8], idleTimeout: Duration, loops: Int
+        address: SocketAddress, certificatePEM: [UInt8], keyPEM: [UInt8], idleTimeout: Duration, loops: Int,
+        busyPoll: Duration = .zero
     ) {
         self.address = address
         self.certificatePEM = certificatePEM
         self.keyPEM = keyPEM
         self.idleTimeout = idleTimeout
         self.loops = loops
+        self.busyPoll = busyPoll
     }
 }
 
@@ -111,7 +115,7 @@ private struct LoopPlan: Sendable {
 
     func run() {
         do {
-            let loop = try EventLoop()
+            let loop = try EventLoop(busyPoll: configuration.busyPoll)
             let data = DataLoop(loop: loop, index: index, commands: commands, events: events)
             try loop.attach(commands) { data.handle($0) }
             let credentials = try QUICServerCredentials(

@@ -70,6 +70,57 @@ import Testing
         #expect(loop.statistics.turns.count == 0)
     }
 
+    /// Runs a batch for each of `waits`, each of which moves `bytes`; what the loop waited awake.
+    private func timeAwake(_ window: Duration, waits: [Duration], bytes: Int = 0) throws -> Duration {
+        let loop = try EventLoop(busyPoll: window)
+        let timer = loop.makeTimer { loop.moved(bytes) }
+        for wait in waits {
+            timer.arm(at: SystemClock.now + wait)
+            loop.run { !timer.isArmed }
+        }
+        return loop.statistics.busyPolling
+    }
+
+    private let quick = [Duration](repeating: .milliseconds(2), count: 20)
+
+    @Test func `a loop whose events come in quick succession waits awake`() throws {
+        #expect(try timeAwake(.seconds(10), waits: quick) > .milliseconds(2))
+    }
+
+    @Test func `a loop with no window, or with events that come seldom, sleeps`() throws {
+        #expect(try timeAwake(.zero, waits: quick) == .zero)
+        #expect(try timeAwake(.microseconds(1), waits: quick) == .zero)
+    }
+
+    @Test func `a loop that moves bulk data sleeps`() throws {
+        let loop = try EventLoop(busyPoll: .seconds(10))
+        let timer = loop.makeTimer { loop.moved(1 << 20) }
+        func fire(_ times: Int) {
+            for _ in 0..<times {
+                timer.arm(at: SystemClock.now + .milliseconds(2))
+                loop.run { !timer.isArmed }
+            }
+        }
+        fire(10)
+        let before = loop.statistics.busyPolling
+        fire(10)
+        #expect(loop.statistics.busyPolling == before)
+    }
+
+    @Test func `a loop that waits awake takes messages of other threads`() throws {
+        let loop = try EventLoop(busyPoll: .seconds(10))
+        let mailbox = try Mailbox<Int>()
+        var received: [Int] = []
+        try loop.attach(mailbox) { received.append($0) }
+        mailbox.send(0)
+        #expect(loop.run { received == [0] })
+        let polled = loop.statistics.busyPolling
+        let thread = try LoopThread(name: "sender") { mailbox.send(1) }
+        #expect(loop.run { received == [0, 1] })
+        thread.join()
+        #expect(loop.statistics.busyPolling >= polled)
+    }
+
     @Test func `armed timers and watched descriptors are counted`() throws {
         let loop = try EventLoop()
         let timers = (1...3).map { _ in loop.makeTimer {} }
