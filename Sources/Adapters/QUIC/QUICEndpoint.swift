@@ -31,6 +31,7 @@ package final class QUICEndpoint {
     var unauthenticated = UnauthenticatedConnections()
     var lingering = 0
     private(set) var isSendBlocked = false
+    private var isWritableWatched = false
     private(set) var isClosed = false
     var resetBudget = StatelessResetBudget()
 
@@ -71,7 +72,7 @@ package final class QUICEndpoint {
         boundAddress = cl_address(localAddress)
         isWildcard = address.ip.isUnspecified
         do {
-            registration = try loop.register(descriptor, self)
+            registration = try loop.register(descriptor, self, watchesWritable: false)
         } catch {
             _ = cl_close(descriptor)
             throw .system(error)
@@ -139,7 +140,7 @@ package final class QUICEndpoint {
         guard !isClosed else { throw .endpointClosed }
         let (newDescriptor, newAddress) = try Self.bind(address, configuration)
         do {
-            let newRegistration = try loop.register(newDescriptor, self)
+            let newRegistration = try loop.register(newDescriptor, self, watchesWritable: false)
             if let registration { loop.deregister(registration) }
             _ = cl_close(descriptor)
             registration = newRegistration
@@ -153,6 +154,7 @@ package final class QUICEndpoint {
         boundAddress = cl_address(newAddress)
         unsent = []
         isSendBlocked = false
+        isWritableWatched = false
         wakeWaiting()
         for connection in table.connections { migrate(connection) }
     }
@@ -424,16 +426,18 @@ extension QUICEndpoint {
             descriptor, bytes, count, UInt16(clamping: segmentSize), ecn, &peer, &local)
         guard result < 0 else { return }
         switch Int32(-result) {
-        case Errno.again, Errno.noBufferSpace:
+        case Errno.again:
             isSendBlocked = true
+            watchWritable(true)
             keep(bytes, count, segmentSize, ecn, local, peer)
         case Errno.inputOutput where segmentSize < count,
             Errno.invalidArgument where segmentSize < count:
             // The interface can't cut segments (no checksum offload), if each by itself is taken.
             if sendSegments(bytes, count, segmentSize, ecn, local, peer) { hasSegmentation = false }
         default:
-            // As good as lost on the way: the library sends again or gives up in its time. Probes of the path
-            // MTU that are too long for the interface end here too.
+            // As good as lost on the way: the library sends again or gives up in its time. Probes of the path MTU
+            // that are too long for the interface end here too, and what the system has no memory for, which it
+            // would not tell the end of.
             metrics.sendsFailed &+= 1
         }
     }
@@ -483,7 +487,16 @@ extension QUICEndpoint {
                 send(base, bytes.count, batch.segmentSize, batch.ecn, &local, &peer)
             }
         }
-        if !isSendBlocked { wakeWaiting() }
+        guard !isSendBlocked else { return }
+        watchWritable(false)
+        wakeWaiting()
+    }
+
+    /// Only while the socket is full: the kernel tells of each datagram that has left it.
+    private func watchWritable(_ isWatched: Bool) {
+        guard let registration, isWritableWatched != isWatched else { return }
+        isWritableWatched = isWatched
+        loop.watchWritable(registration, isWatched)
     }
 
     private func wakeWaiting() {

@@ -65,9 +65,18 @@ void cl_random_bytes(void *bytes, size_t count) {
 
 int cl_epoll_create(void) { return result(epoll_create1(EPOLL_CLOEXEC)); }
 
-int cl_epoll_add(int epoll_fd, int fd, uint64_t data) {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = data};
-    return result(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event));
+static int epoll_change(int epoll_fd, int operation, int fd, uint64_t data, int watches_writable) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.u64 = data};
+    if (watches_writable) event.events |= EPOLLOUT;
+    return result(epoll_ctl(epoll_fd, operation, fd, &event));
+}
+
+int cl_epoll_add(int epoll_fd, int fd, uint64_t data, int watches_writable) {
+    return epoll_change(epoll_fd, EPOLL_CTL_ADD, fd, data, watches_writable);
+}
+
+int cl_epoll_modify(int epoll_fd, int fd, uint64_t data, int watches_writable) {
+    return epoll_change(epoll_fd, EPOLL_CTL_MOD, fd, data, watches_writable);
 }
 
 int cl_epoll_remove(int epoll_fd, int fd) {

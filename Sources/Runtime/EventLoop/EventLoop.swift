@@ -54,6 +54,8 @@ package struct LoopStatistics: Sendable, Hashable {
 package struct Registration: Sendable, Hashable {
     fileprivate let slot: Int
     fileprivate let generation: UInt32
+
+    fileprivate var data: UInt64 { UInt64(generation) << 32 | UInt64(slot) }
 }
 
 /// One thread's event loop: descriptors, timers, mailboxes, and work put off to the end of a batch.
@@ -122,9 +124,11 @@ package final class EventLoop {
 
     /// Watches `descriptor`; the loop holds `handler` until `deregister`.
     ///
+    /// - Parameter watchesWritable: false for a UDP socket, which the kernel calls writable anew whenever a
+    ///   datagram has left it, see ``watchWritable(_:_:)``; a TCP socket only becomes it after it was full.
     /// - Throws: the error of epoll_ctl, e.g. ENOSPC at the system's limit of watches.
     package func register(
-        _ descriptor: Int32, _ handler: any ReadinessHandler
+        _ descriptor: Int32, _ handler: any ReadinessHandler, watchesWritable: Bool = true
     ) throws(SystemError) -> Registration {
         let index: Int
         if let free = freeSlots.popLast() {
@@ -136,13 +140,20 @@ package final class EventLoop {
             slots.append(Slot(handler: handler, descriptor: descriptor, generation: 0))
         }
         let registration = Registration(slot: index, generation: slots[index].generation)
-        let data = UInt64(registration.generation) << 32 | UInt64(index)
-        let result = cl_epoll_add(epoll, descriptor, data)
+        let result = cl_epoll_add(epoll, descriptor, registration.data, watchesWritable ? 1 : 0)
         if result < 0 {
             release(index)
             throw SystemError(call: "epoll_ctl", errorNumber: -result)
         }
         return registration
+    }
+
+    /// Whether the handler is told from now on that the descriptor is writable; at once where it is.
+    package func watchWritable(_ registration: Registration, _ isWatched: Bool) {
+        guard isCurrent(registration) else { return }
+        // It can't fail: the descriptor is registered, which is all that the call needs.
+        _ = cl_epoll_modify(
+            epoll, slots[registration.slot].descriptor, registration.data, isWatched ? 1 : 0)
     }
 
     /// Ends the watch; events already taken for it are dropped. The descriptor must still be open.

@@ -46,7 +46,7 @@ final class ClientAssociation: ReadinessHandler, DatagramSource {
 
     /// Watches both sockets; they are the caller's if this throws.
     func start(reply: [UInt8]) throws(SystemError) {
-        registration = try table.loop.register(descriptor, self)
+        registration = try table.loop.register(descriptor, self, watchesWritable: false)
         do {
             try watch.start(on: table.loop) { [unowned self] isInOrder in
                 end(isInOrder ? .finished : .clientReset, isCut: !isInOrder)

@@ -75,7 +75,7 @@ final class AgentFlow: ReadinessHandler, DatagramSource {
             address = candidate
             do throws(SystemError) {
                 descriptor = try Sockets.connectDatagrams(candidate)
-                registration = try flows.loop.register(descriptor, self)
+                registration = try flows.loop.register(descriptor, self, watchesWritable: false)
                 phase = .open
                 lastActivity = flows.loop.now
                 timer?.arm(at: lastActivity + idleTimeout)

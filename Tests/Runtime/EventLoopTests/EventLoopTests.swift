@@ -3,7 +3,45 @@ import EventLoop
 import TestKit
 import Testing
 
+/// Counts what a descriptor is told to be.
+private final class ReadinessCount: ReadinessHandler {
+    private(set) var writable = 0
+
+    func ready(_ readiness: Readiness) {
+        if readiness.contains(.writable) { writable += 1 }
+    }
+}
+
 @Suite struct EventLoopTests {
+    @Test func `datagrams that leave a socket wake its loop only while that is asked for`() throws {
+        let loop = try EventLoop()
+        let receiver = try Sockets.bindDatagrams(loopback)
+        let address = try #require(Sockets.localAddress(receiver))
+        let sender = try Sockets.connectDatagrams(address)
+        defer {
+            Sockets.close(receiver)
+            Sockets.close(sender)
+        }
+        let count = ReadinessCount()
+        let registration = try loop.register(sender, count, watchesWritable: false)
+        func send() {
+            _ = [UInt8](repeating: 1, count: 8).withUnsafeBytes { Sockets.send(sender, $0) }
+            loop.runOnce(waitingAtMost: .zero)
+        }
+        send()
+        #expect(count.writable == 0)
+        loop.watchWritable(registration, true)
+        loop.runOnce(waitingAtMost: .zero)
+        #expect(count.writable == 1)
+        loop.watchWritable(registration, false)
+        send()
+        #expect(count.writable == 1)
+        loop.deregister(registration)
+        loop.watchWritable(registration, true)
+        loop.runOnce(waitingAtMost: .zero)
+        #expect(count.writable == 1)
+    }
+
     @Test func `timers fire in the order of their deadlines`() throws {
         let loop = try EventLoop()
         var fired: [Int] = []

@@ -32,8 +32,11 @@ struct cl_event {
 };
 
 int cl_epoll_create(void);
-/// Registers `fd` edge-triggered for reading and writing; `data` comes back with its events.
-int cl_epoll_add(int epoll_fd, int fd, uint64_t data);
+/// Registers `fd` edge-triggered for reading, and for writing where `watches_writable` is not 0; `data` comes back
+/// with its events.
+int cl_epoll_add(int epoll_fd, int fd, uint64_t data, int watches_writable);
+/// Changes what `fd` is registered for; readiness that is there is told again.
+int cl_epoll_modify(int epoll_fd, int fd, uint64_t data, int watches_writable);
 int cl_epoll_remove(int epoll_fd, int fd);
 /// Waits at most `timeout_nanoseconds` (below 0: for ever), with sub-millisecond precision.
 int cl_epoll_wait(int epoll_fd, struct cl_event *events, int capacity, int64_t timeout_nanoseconds);
