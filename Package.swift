@@ -361,7 +361,9 @@ let package = Package(
                 "Domain", "EventLoop", "TLS", "JSON", "HTTP1", "HTTPServer", "ProgramKit", "PopCtl", "popctl",
             ],
             packages: [arguments]),
-        tests("Apps", "PopBenchTests", uses: ["ProgramKit", "Domain", "DeviceProtocol", "PopBench"]),
+        tests(
+            "Apps", "PopBenchTests",
+            uses: ["ProgramKit", "Domain", "EventLoop", "DeviceProtocol", "PopBench", "TestKit"]),
         tests(
             "Apps", "PopConformanceTests",
             uses: [
