@@ -73,42 +73,16 @@ struct PathBench {
     /// New connections with an echo of 64 bytes each, `parallel` at a time.
     func churn(_ count: Int, parallel: Int) throws -> Figures {
         var figures = Figures("churn")
-        let target = try LoadTarget()
-        let times = Mutex<[Double]>([])
+        let load = try ChurnLoad(count, parallel: parallel, to: try LoadTarget().address, through: ingress)
         let seconds = try measured(&figures, "cpu_per_connection", .milliseconds) {
-            _ = try inParallel(parallel) { index in
-                var own: [Double] = []
-                defer { times.withLock { $0 += own } }
-                var failures = 0
-                for _ in 0..<(count / parallel + (index < count % parallel ? 1 : 0)) {
-                    do {
-                        own.append(try Self.greet(target.address, through: ingress))
-                    } catch {
-                        failures += 1
-                        if failures == Self.mostFailures { throw error }
-                    }
-                }
-            }
-            return Double(times.withLock { $0.count })
+            load.run()
+            return Double(load.microseconds.count)
         }
-        let made = times.withLock { $0 }
+        let made = load.microseconds
         figures.failures = count - made.count
         figures.add("rate", Double(made.count) / seconds, "per_second")
         figures.add("connection", microseconds: made)
         return figures
-    }
-
-    /// A client that fails so often finds nobody there.
-    private static let mostFailures = 10
-
-    /// Connects and has 64 bytes echoed; microseconds.
-    private static func greet(_ target: SocketAddress, through ingress: SocketAddress) throws -> Double {
-        let message = LoadTarget.head("E") + [UInt8](repeating: 1, count: 64)
-        let start = SystemClock.now
-        let socket = try WaitingSocket(through: ingress, to: target)
-        try socket.write(message)
-        _ = try socket.read(exactly: 64)
-        return Double((SystemClock.now - start).nanoseconds) / 1_000
     }
 
     /// Memory of the node for connections that are open and silent.

@@ -9,7 +9,7 @@ final class WaitingSocket: @unchecked Sendable {
     }
 
     let descriptor: Int32
-    private static let patienceMilliseconds: Int32 = 30_000
+    static let patience = Duration.seconds(30)
 
     init(_ descriptor: Int32) {
         self.descriptor = descriptor
@@ -34,16 +34,28 @@ final class WaitingSocket: @unchecked Sendable {
 
     /// The address in the answer to a SOCKS5 request.
     func request(_ command: UInt8, _ target: SocketAddress) throws -> SocketAddress {
-        guard case .v4(let ip) = target.ip else { throw Failure(description: "the bench speaks IPv4 only") }
-        let address = (0..<4).map { UInt8(truncatingIfNeeded: ip.value >> UInt32(24 - 8 * $0)) }
-        let port = [UInt8(target.port >> 8), UInt8(truncatingIfNeeded: target.port)]
-        try write([5, 1, 0])
-        guard try read(exactly: 2) == [5, 0] else { throw Failure(description: "the ingress wants a login") }
-        try write([5, command, 0, 1] + address + port)
-        let reply = try read(exactly: 10)
+        let request = try Self.requestBytes(command, target)
+        try write(Self.greeting)
+        guard try read(exactly: Self.method.count) == Self.method else {
+            throw Failure(description: "the ingress wants a login")
+        }
+        try write(request)
+        let reply = try read(exactly: Self.replyBytes)
         guard reply[1] == 0 else { throw Failure(description: "the ingress answers \(reply[1])") }
         let bound = reply[4..<8].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
         return SocketAddress(ip: .v4(IPv4Address(bound)), port: UInt16(reply[8]) << 8 | UInt16(reply[9]))
+    }
+
+    /// What a SOCKS5 client without a login says first, the answer that suits it, and the bytes of a reply.
+    static let greeting: [UInt8] = [5, 1, 0]
+    static let method: [UInt8] = [5, 0]
+    static let replyBytes = 10
+
+    static func requestBytes(_ command: UInt8, _ target: SocketAddress) throws -> [UInt8] {
+        guard case .v4(let ip) = target.ip else { throw Failure(description: "the bench speaks IPv4 only") }
+        let address = (0..<4).map { UInt8(truncatingIfNeeded: ip.value >> UInt32(24 - 8 * $0)) }
+        return [5, command, 0, 1] + address
+            + [UInt8(target.port >> 8), UInt8(truncatingIfNeeded: target.port)]
     }
 
     func write(_ bytes: [UInt8]) throws {
@@ -90,7 +102,7 @@ final class WaitingSocket: @unchecked Sendable {
 
     static func wait(_ descriptor: Int32, _ events: Int16) throws {
         var entry = pollfd(fd: descriptor, events: events, revents: 0)
-        guard poll(&entry, 1, patienceMilliseconds) > 0 else {
+        guard poll(&entry, 1, Int32(patience.milliseconds)) > 0 else {
             throw Failure(description: "nothing for 30 s")
         }
     }

@@ -5,7 +5,7 @@ import ProgramKit
 import Testing
 
 /// A run of the program with recorded output and what it would have measured.
-private final class Run {
+final class Run {
     var output = ""
     var errors = ""
     var plan: StoreBenchPlan?
