@@ -6,6 +6,7 @@ internal import Synchronization
 struct PathBench {
     let ingress: SocketAddress
     let node: ProcessCost?
+    let device: ProcessCost?
 
     func bulk(_ count: Int, bytes: Int, upwards: Bool) throws -> Figures {
         var figures = Figures(upwards ? "bulk_up" : "bulk_down")
@@ -85,11 +86,11 @@ struct PathBench {
         return figures
     }
 
-    /// Memory of the node for connections that are open and silent.
+    /// Memory of the node and of the device for connections that are open and silent.
     func idle(_ count: Int) throws -> Figures {
         var figures = Figures("idle")
         let target = try LoadTarget()
-        let before = node?.residentBytes ?? 0
+        let before = sides.map { $0.process.residentBytes }
         var sockets: [WaitingSocket] = []
         for _ in 0..<count {
             guard let socket = try? WaitingSocket(through: ingress, to: target.address) else {
@@ -101,15 +102,20 @@ struct PathBench {
             sockets.append(socket)
         }
         figures.add("connections", Double(sockets.count), "")
-        if let node {
+        for (side, before) in zip(sides, before) {
+            let name = "memory_per_connection"
             figures.add(
-                "memory_per_connection",
-                (node.residentBytes - before) / 1_024 / Double(max(1, sockets.count)), "kib")
+                side.name == "node" ? name : "\(side.name)_\(name)",
+                (side.process.residentBytes - before) / 1_024 / Double(max(1, sockets.count)), "kib")
         }
         return figures
     }
 
     // MARK: Parts
+
+    private var sides: [(name: String, process: ProcessCost)] {
+        [("node", node), ("device", device)].compactMap { name, process in process.map { (name, $0) } }
+    }
 
     private enum CostUnit: String {
         case seconds
@@ -125,20 +131,21 @@ struct PathBench {
         }
     }
 
-    /// Runs `body`, which answers how much it has done, and notes how long that took and what the node paid
-    /// for each unit of it; seconds.
+    /// Runs `body`, which answers how much it has done, and notes how long that took and what node and device
+    /// paid for each unit of it; seconds.
     @discardableResult
     private func measured(
         _ figures: inout Figures, _ name: String, _ unit: CostUnit, _ body: () throws -> Double
     ) throws -> Double {
-        let cost = node?.processorSeconds ?? 0
+        let costs = sides.map { $0.process.processorSeconds }
         let start = SystemClock.now
         let done = try body()
         let seconds = Double((SystemClock.now - start).nanoseconds) / 1e9
         figures.add("time", seconds, "seconds")
-        if let node, done > 0 {
+        for (side, cost) in zip(sides, costs) where done > 0 {
             figures.add(
-                "node_\(name)", (node.processorSeconds - cost) * unit.perSecond / done, unit.rawValue)
+                "\(side.name)_\(name)", (side.process.processorSeconds - cost) * unit.perSecond / done,
+                unit.rawValue)
         }
         return seconds
     }

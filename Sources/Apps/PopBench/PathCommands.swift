@@ -17,7 +17,7 @@ struct PathOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Tell what this process of the same machine costs.", valueName: "pid"))
     var nodePid: Int32?
 
-    @Option(help: ArgumentHelp("Tell what this one costs, too, where datagrams are sent.", valueName: "pid"))
+    @Option(help: ArgumentHelp("Tell what this one, the device, costs, too.", valueName: "pid"))
     var devicePid: Int32?
 
     @Option(name: .shortAndLong, help: "What the results look like: table or json.")
@@ -37,7 +37,7 @@ struct PathOptions: ParsableArguments {
         return address
     }
 
-    func bench() throws -> PathBench { PathBench(ingress: try address(), node: node) }
+    func bench() throws -> PathBench { PathBench(ingress: try address(), node: node, device: device) }
 }
 
 struct BulkCommand: MeasuringCommand {
@@ -100,7 +100,7 @@ struct ChurnCommand: MeasuringCommand {
 
 struct IdleCommand: MeasuringCommand {
     static let configuration = CommandConfiguration(
-        commandName: "idle", abstract: "Memory of the node for connections that are open and silent.")
+        commandName: "idle", abstract: "Memory of node and device for connections that are open and silent.")
 
     @OptionGroup var path: PathOptions
     @Option(help: "Connections.") var count = 1_000

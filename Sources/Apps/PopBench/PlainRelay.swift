@@ -31,7 +31,7 @@ struct PlainCommand: MeasuringCommand {
         let processes = [entry.cost, exit.cost]
         return try [false, true].map { upwards in
             let before = processes.reduce(0) { $0 + $1.processorSeconds }
-            let bench = PathBench(ingress: entry.address, node: nil)
+            let bench = PathBench(ingress: entry.address, node: nil, device: nil)
             var figures = try bench.bulk(connections, bytes: mebibytes << 20, upwards: upwards)
             let paid = processes.reduce(0) { $0 + $1.processorSeconds } - before
             figures.add("relays_cpu_per_gib", paid * 1_024 / Double(mebibytes), "seconds")

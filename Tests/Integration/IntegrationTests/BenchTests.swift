@@ -7,18 +7,31 @@ import Testing
         let fixture = try Fixture()
         try fixture.startDevice("d1")
         let node = try #require(fixture.node?.identifier)
+        let device = try #require(fixture.devices["d1"]?.identifier)
         let ingress = [
-            "--ingress", "127.0.0.1:\(fixture.ingressPort)", "--node-pid", "\(node)", "-o", "json",
+            "--ingress", "127.0.0.1:\(fixture.ingressPort)", "--node-pid", "\(node)", "--device-pid",
+            "\(device)", "-o", "json",
         ]
         let pop = ["--pop", "wss://127.0.0.1:\(fixture.wssPort)", "--node-pid", "\(node)", "-o", "json"]
         let runs: [(arguments: [String], figures: [String])] = [
-            (["latency", "--count", "20"] + ingress, ["round_trip_p50_us", "node_cpu_per_round_trip_us"]),
+            (
+                ["latency", "--count", "20"] + ingress,
+                [
+                    "round_trip_p50_us", "node_cpu_per_round_trip_us", "device_cpu_per_round_trip_us",
+                ]
+            ),
             (
                 ["churn", "--count", "21", "--parallel", "4"] + ingress,
-                ["rate_per_second", "connection_p99_us"]
+                ["rate_per_second", "connection_p99_us", "device_cpu_per_connection_ms"]
             ),
-            (["bulk", "--mebibytes", "4", "--connections", "2"] + ingress, ["rate_gbit_per_second"]),
-            (["idle", "--count", "10"] + ingress, ["connections", "memory_per_connection_kib"]),
+            (
+                ["bulk", "--mebibytes", "4", "--connections", "2"] + ingress,
+                ["rate_gbit_per_second", "device_cpu_per_gib_seconds"]
+            ),
+            (
+                ["idle", "--count", "10"] + ingress,
+                ["connections", "memory_per_connection_kib", "device_memory_per_connection_kib"]
+            ),
             (
                 ["udp", "--rate", "1000", "--seconds", "1", "--queries", "20"] + ingress,
                 ["received_per_second", "lost_percent", "query_new_flow_p50_us"]
