@@ -37,7 +37,7 @@ final class DeviceConnection: QUICConnectionDelegate {
     static let leastConns: UInt64 = 1_000
     /// The stream of the hello stays open beside those of the conns.
     static let initialStreams = leastConns + 1
-    /// What a device that claims more is granted: no process has as many descriptors.
+    /// What a device that claims more, or has no limit, is granted: no process has as many descriptors.
     private static let mostConns: UInt64 = 1 << 20
     /// How long a device may take from the handshake to its DataHello.
     private static let helloTime = Duration.seconds(10)
@@ -82,7 +82,7 @@ final class DeviceConnection: QUICConnectionDelegate {
     func acceptHello(capacity: UInt32) {
         guard case .awaitingDecision(let stream) = state else { return }
         quic.authenticated()
-        let streams = min(UInt64(capacity), Self.mostConns)
+        let streams = capacity == 0 ? Self.mostConns : min(UInt64(capacity), Self.mostConns)
         if streams > Self.leastConns { quic.raiseStreamLimit(by: streams - Self.leastConns) }
         let ack = DataFraming.encode(DataCodec.encodeDataHelloAck(ok: true))
         _ = ack.withUnsafeBytes { stream.write($0) }

@@ -111,7 +111,7 @@ import Testing
         #expect(device.closeReason == nil && flow.resetCode == nil)
     }
 
-    @Test(arguments: [(UInt32(0), 1_000), (UInt32(20), 1_000), (UInt32(1_200), 1_200)])
+    @Test(arguments: [(UInt32(20), 1_000), (UInt32(1_200), 1_200)])
     func aDeviceMayHaveItsCapacityOfStreamsAtOnce(capacity: UInt32, streams: Int) throws {
         let plane = try PlaneFixture()
         let (device, _, _) = try plane.join(capacity: capacity)
@@ -122,6 +122,18 @@ import Testing
         }
         #expect(flows.count == streams)
         #expect(device.open() == nil)
+    }
+
+    @Test func `a device without a limit waits for no credit`() throws {
+        let plane = try PlaneFixture()
+        let (device, _, _) = try plane.join(capacity: 0)
+        var flows: [QUICFlow] = []
+        #expect(
+            plane.run {
+                while flows.count < 3_000, let flow = device.open() { flows.append(flow) }
+                return flows.count == 3_000
+            })
+        #expect(device.open() != nil)
     }
 
     @Test func newHandshakesGetTheNewCertificate() throws {
