@@ -75,7 +75,7 @@ extension QUICEndpoint {
         let context = Unmanaged.passUnretained(connection).toOpaque()
         let library = withOptionalPointer(original) { original in
             cq_server_new(
-                QUICConnection.callbacks, context, &settings, credentials.library,
+                workspace, QUICConnection.callbacks, context, &settings, credentials.library,
                 configuration.applicationProtocol, receivePath, &initial, &ours, original, token)
         }
         guard let library else {
@@ -120,8 +120,8 @@ extension QUICEndpoint {
                 wanted.host = host
                 wanted.pin = hasPin ? UnsafePointer(pin.baseAddress) : nil
                 return cq_client_new(
-                    QUICConnection.callbacks, context, &settings, verification.trust.library, &wanted,
-                    configuration.applicationProtocol, path, &theirs, &ours)
+                    workspace, QUICConnection.callbacks, context, &settings, verification.trust.library,
+                    &wanted, configuration.applicationProtocol, path, &theirs, &ours)
             }
         }
         guard let host = verification.hostName else { return make(nil) }

@@ -24,6 +24,8 @@ package final class QUICEndpoint {
 
     let loop: EventLoop
     let rings: RingPool
+    /// What the connections share inside the library.
+    let workspace: OpaquePointer
     let batch: PacketBatch
     /// What a packet may take at most, on any path.
     let largestPayload: Int
@@ -69,6 +71,11 @@ package final class QUICEndpoint {
         batch = PacketBatch()
         receiver = DatagramReceiver(slots: configuration.receiveSlots)
         (descriptor, localAddress) = try Self.bind(address, configuration)
+        guard let workspace = cq_workspace_new() else {
+            _ = cl_close(descriptor)
+            throw .outOfMemory
+        }
+        self.workspace = workspace
         boundAddress = cl_address(localAddress)
         isWildcard = address.ip.isUnspecified
         do {
@@ -77,6 +84,10 @@ package final class QUICEndpoint {
             _ = cl_close(descriptor)
             throw .system(error)
         }
+    }
+
+    deinit {
+        cq_workspace_free(workspace)
     }
 
     private static func bind(

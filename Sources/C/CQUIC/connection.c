@@ -253,25 +253,25 @@ static void set_params(ngtcp2_transport_params *params, const struct cq_settings
     params->active_connection_id_limit = 4;
 }
 
-static cq_connection *connection_new(const struct cq_callbacks *callbacks, void *context,
-                                     const char *protocol, bool is_server) {
+static cq_connection *connection_new(cq_workspace *workspace, const struct cq_callbacks *callbacks,
+                                     void *context, const char *protocol, bool is_server) {
     cq_connection *connection = gnutls_calloc(1, sizeof *connection);
     if (connection == NULL) return NULL;
+    connection->workspace = cq_workspace_hold(workspace);
     connection->callbacks = callbacks;
     connection->context = context;
     connection->is_server = is_server;
     strncpy(connection->protocol, protocol, sizeof connection->protocol - 1);
-    ngtcp2_path_storage_zero(&connection->packet_path);
     ngtcp2_path_storage_zero(&connection->last_path);
     return connection;
 }
 
-cq_connection *cq_server_new(const struct cq_callbacks *callbacks, void *context,
+cq_connection *cq_server_new(cq_workspace *workspace, const struct cq_callbacks *callbacks, void *context,
                              const struct cq_settings *from, const cq_credentials *credentials,
                              const char *protocol, const cq_path *path, const struct cq_initial *initial,
                              const struct cq_cid *scid, const struct cq_cid *original,
                              const uint8_t *reset_token) {
-    cq_connection *connection = connection_new(callbacks, context, protocol, true);
+    cq_connection *connection = connection_new(workspace, callbacks, context, protocol, true);
     if (connection == NULL) return NULL;
     connection->has_fast_aead = from->fast_aead && cq_has_fast_aead();
     connection->is_chacha20_only = from->chacha20_only;
@@ -298,7 +298,7 @@ cq_connection *cq_server_new(const struct cq_callbacks *callbacks, void *context
     ngtcp2_cid dcid = cq_to_cid(&initial->scid);
     ngtcp2_cid ours = cq_to_cid(scid);
     if (ngtcp2_conn_server_new(&connection->conn, &dcid, &ours, &path->storage.path, initial->version,
-                               &server_callbacks, &settings, &params, NULL, connection) != 0 ||
+                               &server_callbacks, &settings, &params, cq_memory(workspace), connection) != 0 ||
         cq_tls_start(connection, credentials) != 0) {
         cq_free(connection);
         return NULL;
@@ -307,11 +307,11 @@ cq_connection *cq_server_new(const struct cq_callbacks *callbacks, void *context
     return connection;
 }
 
-cq_connection *cq_client_new(const struct cq_callbacks *callbacks, void *context,
+cq_connection *cq_client_new(cq_workspace *workspace, const struct cq_callbacks *callbacks, void *context,
                              const struct cq_settings *from, const cq_credentials *credentials,
                              const struct cq_verification *verification, const char *protocol,
                              const cq_path *path, const struct cq_cid *dcid, const struct cq_cid *scid) {
-    cq_connection *connection = connection_new(callbacks, context, protocol, false);
+    cq_connection *connection = connection_new(workspace, callbacks, context, protocol, false);
     if (connection == NULL) return NULL;
     connection->has_fast_aead = from->fast_aead && cq_has_fast_aead();
     connection->is_chacha20_only = from->chacha20_only;
@@ -330,7 +330,7 @@ cq_connection *cq_client_new(const struct cq_callbacks *callbacks, void *context
     ngtcp2_cid theirs = cq_to_cid(dcid);
     ngtcp2_cid ours = cq_to_cid(scid);
     if (ngtcp2_conn_client_new(&connection->conn, &theirs, &ours, &path->storage.path, NGTCP2_PROTO_VER_V1,
-                               &client_callbacks, &settings, &params, NULL, connection) != 0 ||
+                               &client_callbacks, &settings, &params, cq_memory(workspace), connection) != 0 ||
         cq_tls_start(connection, credentials) != 0) {
         cq_free(connection);
         return NULL;
@@ -344,6 +344,7 @@ void cq_free(cq_connection *connection) {
     if (connection->session != NULL) gnutls_deinit(connection->session);
     gnutls_free(connection->host);
     gnutls_free(connection->text);
+    cq_workspace_free(connection->workspace);
     gnutls_free(connection);
 }
 
@@ -370,8 +371,9 @@ static ssize_t finish_write(cq_connection *connection, ngtcp2_ssize size, const 
     if (size < 0) return cq_result(connection, (int)size);
     written->ecn = (uint8_t)info->ecn;
     written->new_path = false;
-    if (size > 0 && !ngtcp2_path_eq(&connection->packet_path.path, &connection->last_path.path)) {
-        ngtcp2_path_copy(&connection->last_path.path, &connection->packet_path.path);
+    const ngtcp2_path *packet_path = &connection->workspace->packet_path.path;
+    if (size > 0 && !ngtcp2_path_eq(packet_path, &connection->last_path.path)) {
+        ngtcp2_path_copy(&connection->last_path.path, packet_path);
         written->new_path = true;
     }
     return size;
@@ -387,9 +389,9 @@ ssize_t cq_write_stream(cq_connection *connection, uint8_t *bytes, size_t capaci
     if (more) flags |= NGTCP2_WRITE_STREAM_FLAG_MORE;
     ngtcp2_pkt_info info = {0};
     ngtcp2_ssize taken = -1;
-    ngtcp2_ssize size = ngtcp2_conn_writev_stream(connection->conn, &connection->packet_path.path, &info,
-                                                  bytes, capacity, &taken, flags, id, pieces, pieces_count,
-                                                  now);
+    ngtcp2_path *packet_path = &connection->workspace->packet_path.path;
+    ngtcp2_ssize size = ngtcp2_conn_writev_stream(connection->conn, packet_path, &info, bytes, capacity, &taken,
+                                                  flags, id, pieces, pieces_count, now);
     written->taken = taken;
     return finish_write(connection, size, &info, written);
 }
@@ -400,9 +402,10 @@ ssize_t cq_write_datagram(cq_connection *connection, uint8_t *bytes, size_t capa
     uint32_t flags = more ? NGTCP2_WRITE_DATAGRAM_FLAG_MORE : NGTCP2_WRITE_DATAGRAM_FLAG_NONE;
     ngtcp2_pkt_info info = {0};
     int accepted = 0;
+    ngtcp2_path *packet_path = &connection->workspace->packet_path.path;
     ngtcp2_ssize size =
-        ngtcp2_conn_writev_datagram(connection->conn, &connection->packet_path.path, &info, bytes, capacity,
-                                    &accepted, flags, count, &piece, count > 0 ? 1 : 0, now);
+        ngtcp2_conn_writev_datagram(connection->conn, packet_path, &info, bytes, capacity, &accepted, flags,
+                                    count, &piece, count > 0 ? 1 : 0, now);
     written->accepted = accepted != 0;
     return finish_write(connection, size, &info, written);
 }
@@ -410,8 +413,9 @@ ssize_t cq_write_datagram(cq_connection *connection, uint8_t *bytes, size_t capa
 static ssize_t write_close(cq_connection *connection, uint8_t *bytes, size_t capacity, const cq_ccerr *error,
                            struct cq_written *written, uint64_t now) {
     ngtcp2_pkt_info info = {0};
-    ngtcp2_ssize size = ngtcp2_conn_write_connection_close(connection->conn, &connection->packet_path.path,
-                                                           &info, bytes, capacity, error, now);
+    ngtcp2_path *packet_path = &connection->workspace->packet_path.path;
+    ngtcp2_ssize size = ngtcp2_conn_write_connection_close(connection->conn, packet_path, &info, bytes,
+                                                           capacity, error, now);
     return finish_write(connection, size, &info, written);
 }
 

@@ -49,14 +49,23 @@ struct cq_stops {
     struct cq_stop all[CQ_MAX_STOPS];
 };
 
+struct cq_workspace {
+    size_t holders;  // the endpoint and its connections
+    ngtcp2_mem memory;
+    bool has_memory;     // whether the library takes `memory`
+    uint8_t *plaintext;  // of the packet at hand; NULL before the first
+    struct cq_key_tables *key_tables;  // NULL before the first
+    ngtcp2_path_storage packet_path;   // of the packet just written
+};
+
 struct cq_connection {
     ngtcp2_conn *conn;
+    cq_workspace *workspace;
     const struct cq_callbacks *callbacks;
     void *context;
     gnutls_session_t session;  // NULL once freed
     ngtcp2_crypto_conn_ref reference;
-    ngtcp2_path_storage packet_path;  // of the packet just written
-    ngtcp2_path_storage last_path;    // of the one before
+    ngtcp2_path_storage last_path;  // of the packet before the one just written
     int last_error;
     bool is_server;
     bool skips_verification;
@@ -88,6 +97,13 @@ static inline struct cq_cid cq_from_bytes(const uint8_t *bytes, size_t count) {
 static inline struct cq_cid cq_from_cid(const ngtcp2_cid *cid) {
     return cq_from_bytes(cid->data, cid->datalen);
 }
+
+/// Holds it until one more cq_workspace_free.
+cq_workspace *cq_workspace_hold(cq_workspace *workspace);
+/// Where a connection's memory comes from; NULL for the library's own way.
+const ngtcp2_mem *cq_memory(cq_workspace *workspace);
+/// NULL is allowed.
+void cq_free_key_tables(struct cq_key_tables *tables);
 
 /// Makes the TLS session of a connection whose other members are set.
 int cq_tls_start(struct cq_connection *connection, const cq_credentials *credentials);

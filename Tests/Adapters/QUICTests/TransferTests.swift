@@ -38,6 +38,45 @@ import Testing
         #expect(server.flows.first?.checksum == checksum)
     }
 
+    /// More than have tables of their keys at once; and all packets of an endpoint are decrypted in one place.
+    @Test func manyConnectionsTalkInTurn() throws {
+        let pair = try Pair()
+        let clients = try (0..<140).map { _ in try pair.connect() }
+        try #require(pair.run { clients.allSatisfy(\.isConnected) && pair.acceptor.peers.count == 140 })
+        for server in pair.acceptor.peers { server.prepare = { $0.echoes = true } }
+        let flows = try clients.map { try #require($0.open()) }
+        for round in 0..<3 {
+            for (number, flow) in flows.enumerated() {
+                flow.received = []
+                flow.stream.write([UInt8](repeating: UInt8(truncatingIfNeeded: number + round), count: 3_000))
+            }
+            #expect(pair.run { flows.allSatisfy { $0.received.count == 3_000 } })
+            for (number, flow) in flows.enumerated() {
+                let byte = UInt8(truncatingIfNeeded: number + round)
+                #expect(flow.received.allSatisfy { $0 == byte }, "connection \(number)")
+            }
+        }
+        #expect(clients.allSatisfy { $0.connection?.isEstablished == true })
+    }
+
+    /// A connection that ends leaves its keys' tables to those that stay and those that come.
+    @Test func connectionsComeAndGoAmongOthers() throws {
+        let pair = try Pair()
+        let stays = try pair.stream()
+        stays.server.echoes = true
+        for round: UInt8 in 1...20 {
+            let (client, server) = try pair.connected()
+            server.prepare = { $0.echoes = true }
+            let flow = try #require(client.open())
+            flow.stream.write([round])
+            stays.client.received = []
+            stays.client.stream.write([round, round])
+            #expect(pair.run { flow.received == [round] && stays.client.received == [round, round] })
+            client.connection?.close(code: 0)
+            #expect(pair.run { !server.closeReasons.isEmpty && !client.closeReasons.isEmpty })
+        }
+    }
+
     /// What is in flight for 400 ms is more than a stream holds on a short path, also on a slow machine.
     @Test func aLongPathIsFilled() throws {
         let pair = try Pair()

@@ -116,6 +116,7 @@ bool cq_certificate_sha256(const uint8_t *certificate, size_t count, uint8_t dig
 // MARK: Connections
 
 typedef struct cq_connection cq_connection;
+typedef struct cq_workspace cq_workspace;
 
 /// `connection` and `stream` are the values given at creation, opening, or by cq_set_stream_context.
 struct cq_callbacks {
@@ -164,9 +165,14 @@ struct cq_settings {
     bool chacha20_only;         // no AES: as a peer without it
 };
 
+/// What the connections of one endpoint share: they are all used on one thread. NULL without memory.
+cq_workspace *cq_workspace_new(void);
+/// It goes when the connections made with it have gone, too.
+void cq_workspace_free(cq_workspace *workspace);
+
 /// A server's connection for an accepted Initial. `scid` is ours; `original` is the client's first
 /// destination connection id after a Retry, NULL without one.
-cq_connection *cq_server_new(const struct cq_callbacks *callbacks, void *context,
+cq_connection *cq_server_new(cq_workspace *workspace, const struct cq_callbacks *callbacks, void *context,
                              const struct cq_settings *settings, const cq_credentials *credentials,
                              const char *protocol, const cq_path *path, const struct cq_initial *initial,
                              const struct cq_cid *scid, const struct cq_cid *original,
@@ -178,7 +184,7 @@ struct cq_verification {
     const uint8_t *pin;     // SHA-256 of the leaf's DER, or NULL
 };
 
-cq_connection *cq_client_new(const struct cq_callbacks *callbacks, void *context,
+cq_connection *cq_client_new(cq_workspace *workspace, const struct cq_callbacks *callbacks, void *context,
                              const struct cq_settings *settings, const cq_credentials *credentials,
                              const struct cq_verification *verification, const char *protocol,
                              const cq_path *path, const struct cq_cid *dcid, const struct cq_cid *scid);
