@@ -22,6 +22,9 @@ struct ConnectionID: Hashable {
         length = UInt32(QUICLimits.connectionIDLength)
     }
 
+    /// What ``init(word:)`` made it from; nil for one of another length.
+    var word: UInt64? { length == UInt32(QUICLimits.connectionIDLength) ? first : nil }
+
     var library: cq_cid {
         cq_cid(first: first, second: second, third: third, length: length)
     }

@@ -1,20 +1,22 @@
 /// Which connection a packet belongs to, by its destination connection id.
 final class ConnectionTable {
     private var resetTokens: [ResetToken: QUICConnection] = [:]
-    private var routes: [ConnectionID: QUICConnection] = [:]
+    /// By ids as long as ours, which are all but some of those that clients begin with.
+    private var routes: [UInt64: QUICConnection] = [:]
+    private var otherRoutes: [ConnectionID: QUICConnection] = [:]
     // A batch mostly is one connection's, so the last answer is kept while the table does not change.
     private var lastID: UInt64 = 0
     private var last: QUICConnection?
 
     func find(_ id: ConnectionID) -> QUICConnection? {
-        routes[id]
+        if let word = id.word { routes[word] } else { otherRoutes[id] }
     }
 
     /// Finds by a connection id of ours in a short header.
     @inline(__always)
     func find(shortID: UInt64) -> QUICConnection? {
         if let last, lastID == shortID { return last }
-        guard let found = routes[ConnectionID(word: shortID)] else { return nil }
+        guard let found = routes[shortID] else { return nil }
         last = found
         lastID = shortID
         return found
@@ -25,11 +27,11 @@ final class ConnectionTable {
     }
 
     func add(_ id: ConnectionID, _ connection: QUICConnection) {
-        routes[id] = connection
+        if let word = id.word { routes[word] = connection } else { otherRoutes[id] = connection }
     }
 
     func remove(_ id: ConnectionID) {
-        routes[id] = nil
+        if let word = id.word { routes[word] = nil } else { otherRoutes[id] = nil }
         last = nil
     }
 
@@ -57,13 +59,15 @@ final class ConnectionTable {
     }
 
     func contains(_ id: ConnectionID) -> Bool {
-        routes[id] != nil
+        find(id) != nil
     }
 
     /// Each connection once.
     var connections: [QUICConnection] {
         var seen: Set<ObjectIdentifier> = []
-        return routes.values.filter { seen.insert(ObjectIdentifier($0)).inserted }
+        return (Array(routes.values) + otherRoutes.values).filter {
+            seen.insert(ObjectIdentifier($0)).inserted
+        }
     }
 }
 

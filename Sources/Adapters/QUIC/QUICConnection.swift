@@ -148,7 +148,10 @@ package final class QUICConnection {
         movesMuch = endpoint.configuration.fixedPayloadBytes != nil
         peerAddress = peer
         self.sourceConnectionID = sourceConnectionID.bytes
-        connectionIDs = [sourceConnectionID]
+        connectionIDs = []
+        // With the client's first one and those that the peer is given to spare.
+        connectionIDs.reserveCapacity(5)
+        connectionIDs.append(sourceConnectionID)
         self.credentials = credentials
         // A cycle, so that a timer that is due can't outlive the connection; `dropTimer` breaks it.
         timer = endpoint.loop.makeTimer { self.timerFired() }
