@@ -147,7 +147,9 @@ package final class TLSStream: ByteStream, ReadinessHandler {
     }
 
     private func armTimer(_ timeout: Duration) {
-        timer = loop.makeTimer { [weak self] in self?.timedOut() }
+        // The timer goes with the registration, by which the loop holds the stream. A weak reference would cost
+        // memory until the end, and make each retain and release take the slow path.
+        timer = loop.makeTimer { [unowned self] in timedOut() }
         timer?.arm(at: loop.now + timeout)
     }
 

@@ -42,7 +42,11 @@ package struct DataFrameReader: Sendable {
         var consumed = 0
         while true {
             let wanted = try missingBytes()
-            if wanted == 0 { return (consumed, Array(collected.dropFirst(DataFraming.prefixBytes))) }
+            if wanted == 0 {
+                let frame = Array(collected.dropFirst(DataFraming.prefixBytes))
+                collected = []
+                return (consumed, frame)
+            }
             let taken = min(wanted, bytes.count - consumed)
             if taken == 0 { return (consumed, nil) }
             for index in consumed..<consumed + taken { collected.append(bytes[index]) }

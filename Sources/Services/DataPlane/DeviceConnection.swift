@@ -95,6 +95,7 @@ final class DeviceConnection: QUICConnectionDelegate {
             return violation("malformed DataHello")
         }
         helloTimer?.cancel()
+        helloTimer = nil
         state = .awaitingDecision(stream)
         owner.tell(
             .hello(id, peer: quic.peerAddress, sessionID: hello.sessionID, dataToken: hello.dataToken))

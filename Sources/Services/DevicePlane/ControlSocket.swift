@@ -46,7 +46,12 @@ final class ControlSocket: ControlTransport, WebSocketStreamDelegate {
 
     func send(_ frames: [UInt8]) {
         if outbound.count + frames.count > ControlFraming.maximumWebSocketMessageBytes { flush() }
-        if outbound.isEmpty { loop.atEndOfBatch { [self] in flush() } }
+        guard !outbound.isEmpty else {
+            // Nearly always these are all.
+            outbound = frames
+            if !frames.isEmpty { loop.atEndOfBatch { [self] in flush() } }
+            return
+        }
         outbound += frames
     }
 
@@ -54,11 +59,8 @@ final class ControlSocket: ControlTransport, WebSocketStreamDelegate {
         guard !outbound.isEmpty else { return }
         // What finds no room is lost with the connection: the plane drops a reader that is this slow.
         socket?.send(binary: outbound)
-        outbound.removeAll(keepingCapacity: outbound.capacity <= Self.keptBytes)
+        outbound = []
     }
-
-    /// Memory that an idle connection may hold: one command's.
-    private static let keptBytes = 256
 
     func measureRoundTrip() {
         guard ping == nil else { return }
