@@ -1,7 +1,7 @@
 package import Domain
 
 /// How a handshake or a connection came to its end, without what it said of it.
-package enum QUICCloseKind: String, Sendable, Hashable, CaseIterable {
+package enum QUICCloseKind: String, Countable {
     /// This side closed.
     case local
     case peerApplication = "peer_application"
@@ -34,7 +34,7 @@ extension QUICCloseReason {
 }
 
 /// Why a packet was not given to a connection.
-package enum QUICPacketFault: String, Sendable, Hashable, CaseIterable {
+package enum QUICPacketFault: String, Countable {
     /// It belongs to no connection that lives here.
     case unknownConnection = "unknown_connection"
     /// It can't be read, or is no packet that may open a connection.
@@ -46,7 +46,7 @@ package enum QUICPacketFault: String, Sendable, Hashable, CaseIterable {
 }
 
 /// Why a connection was refused (CONNECTION_REFUSED, RFC 9000 section 20.1).
-package enum QUICRefusal: String, Sendable, Hashable, CaseIterable {
+package enum QUICRefusal: String, Countable {
     /// There are as many unauthenticated connections as there may be.
     case totalLimit = "total_limit"
     /// Its address has as many of them as one may have.
@@ -54,7 +54,7 @@ package enum QUICRefusal: String, Sendable, Hashable, CaseIterable {
 }
 
 /// Why a datagram (RFC 9221) was not sent.
-package enum QUICDatagramFault: String, Sendable, Hashable, CaseIterable {
+package enum QUICDatagramFault: String, Countable {
     /// Larger than what path and peer take.
     case tooLarge = "too_large"
     /// Older than what came after it, and the queue was full.

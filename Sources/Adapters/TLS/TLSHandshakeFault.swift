@@ -1,11 +1,13 @@
+internal import Domain
+
 /// The versions that are spoken here, as OpenSSL names them.
-package enum TLSVersion: String, Sendable, Hashable, CaseIterable {
+package enum TLSVersion: String, Countable {
     case v12 = "TLSv1.2"
     case v13 = "TLSv1.3"
 }
 
 /// Why a handshake failed, without what was said of it.
-package enum TLSHandshakeFault: String, Sendable, Hashable, CaseIterable {
+package enum TLSHandshakeFault: String, Countable {
     /// We refused the peer's certificate.
     case certificateRefused = "certificate_refused"
     /// The peer refused us, has nothing in common with us, or speaks no TLS.

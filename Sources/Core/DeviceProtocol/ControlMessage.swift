@@ -18,7 +18,7 @@ package enum ControlMessage: Sendable, Equatable {
 }
 
 /// Which message it is, by its name on the wire.
-package enum ControlMessageKind: String, Sendable, Hashable, CaseIterable {
+package enum ControlMessageKind: String, Countable {
     case registerRequest = "register_request"
     case registerResponse = "register_response"
     case heartbeat
@@ -31,6 +31,8 @@ package enum ControlMessageKind: String, Sendable, Hashable, CaseIterable {
     case goodbye
     case reconnect
     case unknown
+
+    package var ordinal: Int { Self.allCases.firstIndex(of: self) ?? 0 }
 }
 
 extension ControlMessage {
@@ -82,7 +84,7 @@ package struct RegisterRequest: Sendable, Equatable {
 
 /// POP to device, the answer to a ``RegisterRequest``.
 package struct RegisterResponse: Sendable, Equatable {
-    package enum Status: Int32, Sendable, CaseIterable {
+    package enum Status: Int32, Countable {
         case unspecified = 0
         case ok = 1
         case invalid = 2

@@ -13,7 +13,7 @@ package enum OpenError: Int32, Sendable, Hashable, CaseIterable {
 }
 
 /// Why a conn ended (contract section 2, `CloseReason`; raw values are the wire's).
-package enum CloseReason: Int32, Sendable, Hashable, CaseIterable {
+package enum CloseReason: Int32, Countable {
     case unspecified = 0
     case finished = 1
     case clientReset = 2
@@ -40,10 +40,12 @@ package enum CloseReason: Int32, Sendable, Hashable, CaseIterable {
         case .error: "error"
         }
     }
+
+    package var ordinal: Int { Self.allCases.firstIndex(of: self) ?? 0 }
 }
 
 /// Why a device session ended; raw values are `pop.device_sessions.end_reason`.
-package enum SessionEndReason: String, Sendable, Hashable, CaseIterable {
+package enum SessionEndReason: String, Countable {
     case goodbye
     case controlLost = "control_lost"
     case heartbeatLost = "heartbeat_lost"

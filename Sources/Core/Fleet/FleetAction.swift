@@ -11,7 +11,7 @@ package struct ControlID: Sendable, Hashable {
 }
 
 /// The POP's WebSocket close codes (contract section 2).
-package enum ControlCloseCode: UInt16, Sendable, Hashable, CaseIterable {
+package enum ControlCloseCode: UInt16, Countable {
     case normal = 1000
     case nodeStopping = 1001
     case framing = 1002
@@ -27,9 +27,9 @@ package enum ControlCloseCode: UInt16, Sendable, Hashable, CaseIterable {
     case drained = 4012
 }
 
-/// What the shell does, in this order.
+/// What the shell does, in this order. What is large is kept apart, so that moving an action about is cheap.
 package enum FleetAction: Sendable, Equatable {
-    case send(ControlID, ControlMessage)
+    indirect case send(ControlID, ControlMessage)
     /// Close after what was sent; nothing more is heard from or said to this connection.
     case close(ControlID, ControlCloseCode, reason: String)
 
@@ -48,16 +48,16 @@ package enum FleetAction: Sendable, Equatable {
     case flowOpened(ConnID, on: DataConnectionID, resolvedAddress: String)
 
     /// Put the session on record and answer with ``Fleet/sessionRecorded(_:at:)``: the device waits for it.
-    case sessionStarted(SessionSnapshot)
+    indirect case sessionStarted(SessionSnapshot)
     /// The record took too long; the device has been answered without it.
     case recordOverdue(SessionID)
     /// A plane, an address or what the device says about itself has changed.
-    case sessionUpdated(SessionSnapshot)
-    case sessionEnded(SessionSnapshot, SessionEndReason, at: WallTime)
-    case loadReported(ReportedLoad)
-    case connOpened(ConnSnapshot)
+    indirect case sessionUpdated(SessionSnapshot)
+    indirect case sessionEnded(SessionSnapshot, SessionEndReason, at: WallTime)
+    indirect case loadReported(ReportedLoad)
+    indirect case connOpened(ConnSnapshot)
     /// Told once for every conn, also for those that never opened.
-    case connEnded(ConnSnapshot, CloseReason, at: WallTime)
+    indirect case connEnded(ConnSnapshot, CloseReason, at: WallTime)
     case nodeStateChanged(NodeState)
     /// Devices were told to leave, or the drain has come to another state.
     case drainProgressed

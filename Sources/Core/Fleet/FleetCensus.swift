@@ -30,7 +30,7 @@ package struct FleetCensus: Sendable, Hashable {
 }
 
 /// Why there was no device for a conn.
-package enum SelectionFailure: String, Sendable, Hashable, CaseIterable {
+package enum SelectionFailure: String, Countable {
     /// The node is cordoned, draining, drained or stopping.
     case nodeClosed = "node_closed"
     case noDevices = "no_devices"
@@ -49,7 +49,7 @@ extension Fleet {
     package var openingConnCount: Int { conns.count - openConnCount }
 
     /// Counts the session as what it is now.
-    mutating func recount(_ session: DeviceSession) {
+    func recount(_ session: DeviceSession) {
         var entry: FleetCensus.Entry?
         if session.ending == nil {
             entry = FleetCensus.Entry(health: session.health, capacity: session.registration.capacity)

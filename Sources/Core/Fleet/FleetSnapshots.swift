@@ -36,10 +36,12 @@ package struct SessionSnapshot: Sendable, Equatable {
     package var migrations: UInt64
 }
 
-package enum ConnProtocol: String, Sendable, Hashable, CaseIterable {
+package enum ConnProtocol: String, Countable {
     case socks5
     case http
     case udp
+
+    package var ordinal: Int { Self.allCases.firstIndex(of: self) ?? 0 }
 }
 
 package enum ConnState: String, Sendable, Hashable, CaseIterable {

@@ -1,3 +1,5 @@
+internal import Domain
+
 /// How a message's content is delimited (RFC 9112 section 6.3).
 package enum BodyFraming: Sendable, Hashable {
     case none
@@ -52,7 +54,7 @@ package struct HTTPResponseHead: Sendable, Equatable {
 }
 
 /// What a peer's message did wrong. The peer is at fault in every case.
-package enum HTTPFault: String, Error, Sendable, Hashable, CaseIterable {
+package enum HTTPFault: String, Error, Countable {
     case malformedRequestLine = "malformed_request_line"
     case malformedStatusLine = "malformed_status_line"
     case malformedMethod = "malformed_method"

@@ -67,7 +67,7 @@ package final class AdminEvents {
     private var nextDrain: DrainSnapshot?
     private var drainTimer: LoopTimer?
 
-    private var told: [AdminEventKind: UInt64] = [:]
+    private var told = Tally<AdminEventKind>()
     private var refusedReaders: UInt64 = 0
     private var evictedReaders: UInt64 = 0
 
@@ -163,7 +163,7 @@ package final class AdminEvents {
 
     private func tell(_ kind: AdminEventKind, at: WallTime, _ write: (inout JSONWriter) -> Void) {
         guard !isClosed else { return }
-        told[kind, default: 0] += 1
+        told.note(kind)
         let data = Self.data(at, nodeID, write)
         log.append(kind, data: data)
         toldHere?(kind) { data }
@@ -173,7 +173,7 @@ package final class AdminEvents {
     /// There are two for each conn, and nearly always nobody listens: see ``ConnEvent``.
     private func tell(_ event: ConnEvent) {
         guard !isClosed else { return }
-        told[event.kind, default: 0] += 1
+        told.note(event.kind)
         if wantedKinds?.contains(event.kind) == true {
             let data = event.data
             log.append(event.kind, data: data)
@@ -327,7 +327,7 @@ package final class AdminEvents {
     func writeMetrics(on page: inout MetricPage) {
         page.counters(
             "pop_events_total", "Events told, whether or not anybody listens", by: "type",
-            AdminEventKind.allCases.map { ($0.rawValue, told[$0] ?? 0) })
+            told.all.map { ($0.kind.rawValue, $0.count) })
         page.gauge("pop_event_readers", "Readers of events", readers.count)
         page.counter("pop_event_readers_refused_total", "Readers turned away, too many", refusedReaders)
         page.counter("pop_event_readers_evicted_total", "Readers given up, too slow", evictedReaders)

@@ -4,7 +4,7 @@ internal import Fleet
 internal import JSON
 
 /// What events tell (contract section 5); the names are those of the `event` lines and of `?types=`.
-package enum AdminEventKind: String, Sendable, Hashable, CaseIterable {
+package enum AdminEventKind: String, Countable {
     case deviceOnline = "device.online"
     case deviceOffline = "device.offline"
     case connOpened = "conn.opened"
@@ -22,6 +22,8 @@ package enum AdminEventKind: String, Sendable, Hashable, CaseIterable {
         case .drainProgress: 32
         }
     }
+
+    package var ordinal: Int { Self.allCases.firstIndex(of: self) ?? 0 }
 }
 
 /// Some kinds of events.
@@ -125,7 +127,7 @@ struct EventLog {
         enum Content {
             /// The event as the stream has it.
             case frame([UInt8])
-            case conn(ConnEvent)
+            indirect case conn(ConnEvent)
         }
 
         /// Nil: for every reader.
@@ -146,8 +148,10 @@ struct EventLog {
     private(set) var byteCount = 0
     private let limits: Limits
     private var entries = Deque<Entry>()
-    /// The last event of each kind that is no longer kept, and the last of those for every reader; 0: none.
-    private var lastForgotten: [AdminEventKind?: UInt64] = [:]
+    /// The last event of each kind, by its place, that is no longer kept; 0: none.
+    private var lastForgotten = AdminEventKind.allCases.map { _ in UInt64(0) }
+    /// The same of those for every reader.
+    private var lastForgottenOfAll: UInt64 = 0
 
     /// - Parameter life: drawn at random for each start of the node.
     init(life: UInt64, limits: Limits = Limits()) {
@@ -183,7 +187,11 @@ struct EventLog {
         byteCount += entry.byteCount
         while entries.count > limits.events || byteCount > limits.bytes, let oldest = entries.popFirst() {
             byteCount -= oldest.byteCount
-            lastForgotten[oldest.kind] = start
+            if let kind = oldest.kind {
+                lastForgotten[kind.ordinal] = start
+            } else {
+                lastForgottenOfAll = start
+            }
             start += 1
         }
     }
@@ -194,7 +202,8 @@ struct EventLog {
     /// others may be gone: one that wants what is rare has not missed it because of what is frequent.
     func hasForgotten(_ kinds: AdminEventKinds, behind number: UInt64) -> Bool {
         guard number + 1 < start else { return false }
-        return lastForgotten.contains { kind, last in last > number && (kind.map(kinds.contains) ?? true) }
+        return lastForgottenOfAll > number
+            || AdminEventKind.allCases.contains { kinds.contains($0) && lastForgotten[$0.ordinal] > number }
     }
 
     /// Where a reader of `kinds` goes on that has seen the event with this id last; one without an id starts with

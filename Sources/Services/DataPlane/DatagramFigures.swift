@@ -1,7 +1,7 @@
 package import Domain
 
 /// Why a datagram of a client or for one was dropped.
-package enum DatagramDropCause: String, Sendable, Hashable, CaseIterable {
+package enum DatagramDropCause: String, Countable {
     /// The client has sent faster than the loop reads; datagrams that came as one count as one.
     case socketFull = "socket_full"
     /// Not from the association's client.

@@ -6,7 +6,7 @@ package import Observability
 internal import SOCKS5
 
 /// Why a client's handshake ended without a request.
-enum IngressHandshakeFault: String, Sendable, Hashable, CaseIterable {
+enum IngressHandshakeFault: String, Countable {
     /// The client closed.
     case closed
     /// The connection was reset, or broke.
@@ -43,7 +43,7 @@ enum IngressHandshakeFault: String, Sendable, Hashable, CaseIterable {
 }
 
 /// What became of a client's request; docs/metrics.md says which reply each one is.
-enum IngressOutcome: String, Sendable, Hashable, CaseIterable {
+enum IngressOutcome: String, Countable {
     case succeeded
     case dnsFailure = "dns_failure"
     case connectionRefused = "connection_refused"
@@ -79,6 +79,8 @@ enum IngressOutcome: String, Sendable, Hashable, CaseIterable {
             case .failed(.unspecified), .failed(.internal): .failed
             }
     }
+
+    var ordinal: Int { Self.allCases.firstIndex(of: self) ?? 0 }
 }
 
 /// What the ingress counts.
@@ -89,19 +91,19 @@ struct IngressFigures {
     var failedLogins: UInt64 = 0
     var withoutDevice: UInt64 = 0
     var placed: UInt64 = 0
-    private var requests: [ConnProtocol: Tally<IngressOutcome>] = [:]
-    private var connectTimes: [ConnProtocol: Distribution] = [:]
+    /// By the protocols' places.
+    private var requests = ConnProtocol.allCases.map { _ in Tally<IngressOutcome>() }
+    private var connectTimes = ConnProtocol.allCases.map { _ in Distribution(.waits) }
 
     /// A request has had its answer.
     mutating func settled(_ clientProtocol: ConnProtocol, _ outcome: IngressOutcome, after wait: Duration) {
-        requests[clientProtocol, default: Tally()].note(outcome)
-        guard outcome == .succeeded else { return }
-        connectTimes[clientProtocol, default: Distribution(.waits)].note(wait)
+        requests[clientProtocol.ordinal].note(outcome)
+        if outcome == .succeeded { connectTimes[clientProtocol.ordinal].note(wait) }
     }
 
     func writeRequests(on page: inout MetricPage) {
         for clientProtocol in ConnProtocol.allCases {
-            for (outcome, count) in (requests[clientProtocol] ?? Tally()).all {
+            for (outcome, count) in requests[clientProtocol.ordinal].all {
                 page.counter(
                     "pop_ingress_requests_total", "Requests of clients, by protocol and outcome", count,
                     ["protocol": clientProtocol.rawValue, "outcome": outcome.rawValue])
@@ -110,7 +112,7 @@ struct IngressFigures {
         page.histograms(
             "pop_ingress_connect_seconds", "Time from a request to the reply that its target is reached",
             by: "protocol",
-            ConnProtocol.allCases.map { ($0.rawValue, connectTimes[$0] ?? Distribution(.waits)) })
+            ConnProtocol.allCases.map { ($0.rawValue, connectTimes[$0.ordinal]) })
     }
 }
 

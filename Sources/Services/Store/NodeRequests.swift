@@ -304,7 +304,7 @@ final class NodeRequests {
 /// What requests between nodes have come to.
 package struct NodeRequestFigures: Sendable, Hashable {
     /// What became of questions to other nodes, as metrics name it.
-    package enum Outcome: String, Sendable, Hashable, CaseIterable {
+    package enum Outcome: String, Countable {
         case answered
         case unknownNode = "unknown_node"
         case down
@@ -328,7 +328,7 @@ package struct NodeRequestFigures: Sendable, Hashable {
     }
 
     /// What became of questions that this node has claimed.
-    package enum Work: String, Sendable, Hashable, CaseIterable {
+    package enum Work: String, Countable {
         case answered
         /// Not begun: it was too late.
         case expired

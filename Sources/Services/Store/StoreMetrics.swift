@@ -3,7 +3,7 @@ package import EventLoop
 internal import Observability
 
 /// Which event it is, as metrics and logs name it.
-package enum StoreEventKind: String, Sendable, Hashable, CaseIterable {
+package enum StoreEventKind: String, Countable {
     case sessionStarted = "session_started"
     case sessionUpdated = "session_updated"
     case sessionEnded = "session_ended"
@@ -18,6 +18,8 @@ package enum StoreEventKind: String, Sendable, Hashable, CaseIterable {
     case drainChanged = "drain_changed"
     case usersUsed = "users_used"
     case stickyGiven = "sticky_given"
+
+    package var ordinal: Int { Self.allCases.firstIndex(of: self) ?? 0 }
 }
 
 extension StoreEvent {
@@ -137,7 +139,7 @@ extension StoreQuery {
 }
 
 /// What became of a batch of events.
-package enum StoreBatchOutcome: String, Sendable, Hashable, CaseIterable {
+package enum StoreBatchOutcome: String, Countable {
     case committed
     /// The database was away, or out of time: it is written again, whole.
     case retried
@@ -148,7 +150,7 @@ package enum StoreBatchOutcome: String, Sendable, Hashable, CaseIterable {
 }
 
 /// Why a query had no answer.
-package enum StoreQueryFault: String, Sendable, Hashable, CaseIterable {
+package enum StoreQueryFault: String, Countable {
     case unavailable
     case inDoubt = "in_doubt"
     case invalidCursor = "invalid_cursor"
