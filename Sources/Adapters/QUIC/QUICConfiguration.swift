@@ -130,8 +130,10 @@ enum QUICLimits {
     /// Of a connection's usual window, the share whose credit is given back at once where the library began with
     /// a small window: it would tell of each few kilobytes.
     static let creditsPerWindow: UInt64 = 8
-    /// Rings kept for the next stream.
+    /// Rings kept for the next stream, of up to a megabyte each.
     static let pooledRings = 8
+    /// Rings kept beside them that have touched 64 KiB at most: short conns come many at a time.
+    static let pooledUngrownRings = 64
     /// The length of our connection ids.
     static let connectionIDLength = 8
     /// How often a connection that sends is measured: about as often as an idle device sends its PING, so that

@@ -44,6 +44,8 @@ struct TransmitRing {
         }
     }
 
+    /// Whether it has touched no more than a stream that moves little does.
+    var isUngrown: Bool { capacity == Self.initialCapacity }
     /// Whether it has touched no more than a stream on a short path does.
     var isSmall: Bool { capacity <= Self.shortPathCapacity }
 
@@ -95,23 +97,28 @@ struct TransmitRing {
 final class RingPool {
     let ringBytes: Int
     private var free: [UnsafeMutableRawPointer] = []
+    /// The same, of rings that have never grown: there is room for more of them.
+    private var ungrown: [UnsafeMutableRawPointer] = []
 
     init(ringBytes: Int) {
         self.ringBytes = ringBytes
     }
 
     deinit {
-        for memory in free { memory.deallocate() }
+        for memory in free + ungrown { memory.deallocate() }
     }
 
     func take() -> TransmitRing {
-        let memory = free.popLast() ?? .allocate(byteCount: ringBytes, alignment: 64)
+        let memory =
+            free.popLast() ?? ungrown.popLast() ?? .allocate(byteCount: ringBytes, alignment: 64)
         return TransmitRing(base: memory, reserved: ringBytes)
     }
 
     func giveBack(_ ring: TransmitRing) {
         if ring.isSmall, free.count < QUICLimits.pooledRings {
             free.append(ring.memory)
+        } else if ring.isUngrown, ungrown.count < QUICLimits.pooledUngrownRings {
+            ungrown.append(ring.memory)
         } else {
             ring.memory.deallocate()
         }

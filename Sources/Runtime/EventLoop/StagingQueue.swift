@@ -6,34 +6,46 @@ internal import CLinux
 package final class ChunkPool {
     /// As much as one large `send` takes at once without falling out of the processor's cache.
     static let chunkBytes = 256 << 10
+    /// What begins a queue that begins with little: of those there are many at a time.
+    static let smallChunkBytes = 4 << 10
     /// Chunks kept for the next batch; more are given back to the system.
     private static let keptChunks = 16
+    private static let keptSmallChunks = 256
 
-    private var free: [UnsafeMutableRawPointer] = []
+    private var free: [Chunk] = []
+    private var freeSmall: [Chunk] = []
 
     package init() {}
 
     deinit {
-        for chunk in free { chunk.deallocate() }
+        for chunk in free + freeSmall { chunk.deallocate() }
     }
 
-    func take() -> UnsafeMutableRawPointer {
-        free.popLast() ?? .allocate(byteCount: Self.chunkBytes, alignment: 64)
+    /// A chunk for `byteCount` bytes that wait, or for the first of them.
+    func take(for byteCount: Int) -> Chunk {
+        if byteCount <= Self.smallChunkBytes {
+            return freeSmall.popLast() ?? .allocate(byteCount: Self.smallChunkBytes, alignment: 64)
+        }
+        return free.popLast() ?? .allocate(byteCount: Self.chunkBytes, alignment: 64)
     }
 
-    func give(_ chunk: UnsafeMutableRawPointer) {
-        if free.count < Self.keptChunks {
+    func give(_ chunk: Chunk) {
+        if chunk.count == Self.smallChunkBytes, freeSmall.count < Self.keptSmallChunks {
+            freeSmall.append(chunk)
+        } else if chunk.count == Self.chunkBytes, free.count < Self.keptChunks {
             free.append(chunk)
         } else {
             chunk.deallocate()
         }
     }
+
+    typealias Chunk = UnsafeMutableRawBufferPointer
 }
 
 /// Bytes that wait to be sent on one socket, in order.
 package struct StagingQueue: ~Copyable {
     private let pool: ChunkPool
-    private var chunks: [UnsafeMutableRawPointer] = []
+    private var chunks: [ChunkPool.Chunk] = []
     /// Bytes of the first chunk already sent.
     private var head = 0
     /// Bytes of the last chunk filled.
@@ -54,12 +66,14 @@ package struct StagingQueue: ~Copyable {
     package mutating func append(_ bytes: UnsafeRawBufferPointer) {
         var rest = bytes
         while !rest.isEmpty {
-            if chunks.isEmpty || tail == ChunkPool.chunkBytes {
-                chunks.append(pool.take())
+            if chunks.isEmpty || tail == chunks[chunks.count - 1].count {
+                // A queue that grows beyond a small chunk is one of many bytes.
+                chunks.append(pool.take(for: chunks.isEmpty ? rest.count : ChunkPool.chunkBytes))
                 tail = 0
             }
-            let piece = min(rest.count, ChunkPool.chunkBytes - tail)
-            UnsafeMutableRawBufferPointer(start: chunks[chunks.count - 1] + tail, count: piece)
+            let chunk = chunks[chunks.count - 1]
+            let piece = min(rest.count, chunk.count - tail)
+            UnsafeMutableRawBufferPointer(rebasing: chunk[tail..<tail + piece])
                 .copyMemory(from: UnsafeRawBufferPointer(rebasing: rest[..<piece]))
             tail += piece
             count += piece
@@ -90,9 +104,10 @@ package struct StagingQueue: ~Copyable {
             var left = most
             while used < min(chunks.count, pieces.count), left > 0 {
                 let start = used == 0 ? head : 0
-                let end = used == chunks.count - 1 ? tail : ChunkPool.chunkBytes
+                let chunk = chunks[used]
+                let end = used == chunks.count - 1 ? tail : chunk.count
                 let size = min(left, end - start)
-                pieces[used] = cl_piece(bytes: chunks[used] + start, count: size)
+                pieces[used] = cl_piece(bytes: chunk.baseAddress.map { $0 + start }, count: size)
                 left -= size
                 used += 1
             }
@@ -103,9 +118,9 @@ package struct StagingQueue: ~Copyable {
     private mutating func drop(_ sent: Int) {
         count -= sent
         head += sent
-        while head >= ChunkPool.chunkBytes {
+        while let first = chunks.first, head >= first.count {
             pool.give(chunks.removeFirst())
-            head -= ChunkPool.chunkBytes
+            head -= first.count
         }
         if count == 0 { removeAll() }
     }
