@@ -96,6 +96,7 @@ int cl_epoll_wait(int epoll_fd, struct cl_event *events, int capacity, int64_t t
         if (ready[i].events & EPOLLOUT) readiness |= CL_WRITABLE;
         if (ready[i].events & EPOLLRDHUP) readiness |= CL_PEER_CLOSED;
         if (ready[i].events & (EPOLLERR | EPOLLHUP)) readiness |= CL_FAILED;
+        if (ready[i].events & EPOLLERR) readiness |= CL_ERROR;
         events[i].data = ready[i].data.u64;
         events[i].readiness = readiness;
     }

@@ -16,18 +16,18 @@ extension ASCIIText {
 extension Array<UInt8> {
     /// Appends a number in decimal, with zeros before it up to `width` digits.
     package mutating func append(digitsOf value: UInt64, width: Int = 1) {
-        // The last digit comes first, so they are turned round.
-        var first = count
-        var rest = value
-        repeat {
-            append(0x30 + UInt8(truncatingIfNeeded: rest % 10))
-            rest /= 10
-        } while rest > 0 || count - first < width
-        var last = count - 1
-        while first < last {
-            swapAt(first, last)
-            first += 1
-            last -= 1
+        var divisor: UInt64 = 1
+        var digits = 1
+        while value / divisor >= 10 {
+            divisor *= 10
+            digits += 1
+        }
+        append(addingCapacity: Swift.max(digits, width)) { output in
+            for _ in digits..<Swift.max(digits, width) { output.append(0x30) }
+            while divisor > 0 {
+                output.append(0x30 + UInt8(truncatingIfNeeded: value / divisor % 10))
+                divisor /= 10
+            }
         }
     }
 

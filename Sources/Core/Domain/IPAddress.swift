@@ -9,28 +9,39 @@ package struct IPv4Address: Sendable, Hashable, ASCIIText {
     /// Parses four decimal parts without leading zeros.
     package init?(_ text: some StringProtocol) {
         var value: UInt32 = 0
-        var parts = 0
-        for part in text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false) {
-            guard parts < 4, (1...3).contains(part.count), part.count == 1 || part.first != 0x30 else {
+        var dots = 0
+        var number: UInt32 = 0
+        var digits = 0
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "."):
+                guard digits > 0, dots < 3 else { return nil }
+                value = value << 8 | number
+                dots += 1
+                number = 0
+                digits = 0
+            case 0x30...0x39:
+                guard digits == 0 || number > 0 else { return nil }
+                number = number * 10 + UInt32(byte - 0x30)
+                digits += 1
+                guard number <= 255 else { return nil }
+            default:
                 return nil
             }
-            var number: UInt32 = 0
-            for byte in part {
-                guard (0x30...0x39).contains(byte) else { return nil }
-                number = number * 10 + UInt32(byte - 0x30)
-            }
-            guard number <= 255 else { return nil }
-            value = value << 8 | number
-            parts += 1
         }
-        guard parts == 4 else { return nil }
-        self.value = value
+        guard dots == 3, digits > 0 else { return nil }
+        self.value = value << 8 | number
     }
 
     package func append(to bytes: inout [UInt8]) {
-        for shift: UInt32 in [24, 16, 8, 0] {
-            if shift < 24 { bytes.append(UInt8(ascii: ".")) }
-            bytes.append(digitsOf: UInt64(value >> shift & 255))
+        bytes.append(addingCapacity: 15) { output in
+            for index: UInt32 in 0..<4 {
+                let part = UInt8(truncatingIfNeeded: value >> (24 - 8 * index))
+                if index > 0 { output.append(UInt8(ascii: ".")) }
+                if part >= 100 { output.append(0x30 + part / 100) }
+                if part >= 10 { output.append(0x30 + part / 10 % 10) }
+                output.append(0x30 + part % 10)
+            }
         }
     }
 }

@@ -36,12 +36,7 @@ package struct Instant: Sendable, Hashable, Comparable {
 extension Duration {
     /// The duration in nanoseconds, saturated to what 64 bits hold (292 years).
     package var nanoseconds: Int64 {
-        let (seconds, attoseconds) = components
-        let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        if overflow { return seconds < 0 ? .min : .max }
-        let (sum, overflowed) = scaled.addingReportingOverflow(attoseconds / 1_000_000_000)
-        if overflowed { return seconds < 0 ? .min : .max }
-        return sum
+        Int64(clamping: attoseconds / 1_000_000_000)
     }
 
     /// Whole milliseconds, rounded towards zero and saturated.

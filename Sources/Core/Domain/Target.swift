@@ -18,11 +18,12 @@ package struct Target: Sendable, Hashable, ASCIIText {
         guard let (host, port) = splitHostPort(text), port > 0 else { return nil }
         if let address = IPAddress(host) {
             // A bare v6 literal has colons of its own, so it must stand in brackets.
-            if case .v6 = address, !text.hasPrefix("[") { return nil }
-            if case .v4 = address, text.hasPrefix("[") { return nil }
+            let hasBrackets = text.utf8.first == UInt8(ascii: "[")
+            if case .v6 = address, !hasBrackets { return nil }
+            if case .v4 = address, hasBrackets { return nil }
             self.init(host: .address(address), port: port)
         } else {
-            guard !text.hasPrefix("["), Target.isHostName(host) else { return nil }
+            guard text.utf8.first != UInt8(ascii: "["), Target.isHostName(host) else { return nil }
             self.init(host: .name(host), port: port)
         }
     }
@@ -56,21 +57,26 @@ package struct Target: Sendable, Hashable, ASCIIText {
 
 /// Splits `host:port` or `[host]:port`; the host is not checked beyond not being empty.
 package func splitHostPort(_ text: String) -> (host: String, port: UInt16)? {
-    let host: Substring
-    let portText: Substring
-    if text.hasPrefix("[") {
-        guard let close = text.firstIndex(of: "]") else { return nil }
-        host = text[text.index(after: text.startIndex)..<close]
-        let rest = text[text.index(after: close)...]
-        guard rest.hasPrefix(":") else { return nil }
-        portText = rest.dropFirst()
+    let bytes = text.utf8
+    let host: Substring.UTF8View
+    let digits: Substring.UTF8View
+    if bytes.first == UInt8(ascii: "[") {
+        guard let close = bytes.firstIndex(of: UInt8(ascii: "]")) else { return nil }
+        host = bytes[bytes.index(after: bytes.startIndex)..<close]
+        let rest = bytes[bytes.index(after: close)...]
+        guard rest.first == UInt8(ascii: ":") else { return nil }
+        digits = rest.dropFirst()
     } else {
-        guard let colon = text.lastIndex(of: ":") else { return nil }
-        host = text[..<colon]
-        portText = text[text.index(after: colon)...]
+        guard let colon = bytes.lastIndex(of: UInt8(ascii: ":")) else { return nil }
+        host = bytes[..<colon]
+        digits = bytes[bytes.index(after: colon)...]
     }
-    guard !host.isEmpty, !portText.isEmpty, portText.utf8.count <= 5,
-        portText.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(portText)
-    else { return nil }
-    return (String(host), port)
+    guard !host.isEmpty, (1...5).contains(digits.count) else { return nil }
+    var number: UInt32 = 0
+    for digit in digits {
+        guard (0x30...0x39).contains(digit) else { return nil }
+        number = number * 10 + UInt32(digit - 0x30)
+    }
+    guard let port = UInt16(exactly: number) else { return nil }
+    return (String(Substring(host)), port)
 }

@@ -3,7 +3,7 @@ package import Domain
 internal import Glibc
 
 /// What a descriptor is ready for.
-package struct Readiness: OptionSet, Sendable {
+package struct Readiness: OptionSet, Sendable, Hashable {
     package let rawValue: UInt32
 
     package init(rawValue: UInt32) {
@@ -16,6 +16,8 @@ package struct Readiness: OptionSet, Sendable {
     package static let peerClosed = Readiness(rawValue: UInt32(CL_PEER_CLOSED))
     /// An error is pending on the descriptor, or both directions are shut.
     package static let failed = Readiness(rawValue: UInt32(CL_FAILED))
+    /// An error is pending on the descriptor; comes with `failed`.
+    package static let error = Readiness(rawValue: UInt32(CL_ERROR))
 }
 
 /// Receives the readiness of one descriptor.

@@ -14,7 +14,7 @@ package struct SystemError: Error, Sendable, Hashable, CustomStringConvertible {
 }
 
 /// The value of a CLinux call that answers `-errno` on failure.
-package func check(_ result: Int32, _ call: String) throws(SystemError) -> Int32 {
+package func check(_ result: Int32, _ call: @autoclosure () -> String) throws(SystemError) -> Int32 {
     guard result < 0 else { return result }
-    throw SystemError(call: call, errorNumber: -result)
+    throw SystemError(call: call(), errorNumber: -result)
 }

@@ -181,19 +181,24 @@ package final class TCPStream: ByteStream, ReadinessHandler {
     }
 
     /// Gives the connected socket back as ``detach()`` does, with its watch going on: the caller transfers the
-    /// registration to a handler of its own, which takes the socket for readable and writable.
-    package func handOver() -> (descriptor: Int32, registration: Registration)? {
+    /// registration to a handler of its own, which takes the socket for writable, and for what `readiness` says
+    /// has been told of it and not been read yet.
+    package func handOver() -> (descriptor: Int32, registration: Registration, readiness: Readiness)? {
         guard let registration, phase == .open || phase == .starting, pending.isEmpty, !isFinishing,
             failure == nil
         else { return nil }
         handler = nil
         self.registration = nil
-        return (release(), registration)
+        var readiness: Readiness = mayRead ? [.readable] : []
+        if isFinQueued { readiness.insert(.peerClosed) }
+        return (release(), registration, readiness)
     }
 
     // MARK: Events
 
     package func ready(_ readiness: Readiness) {
+        if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed]) { mayRead = true }
+        if !readiness.isDisjoint(with: [.peerClosed, .failed]) { isFinQueued = true }
         switch phase {
         case .connecting:
             guard !readiness.isDisjoint(with: [.writable, .failed]) else { return }
@@ -203,8 +208,6 @@ package final class TCPStream: ByteStream, ReadinessHandler {
         case .open, .closing, .ended:
             break
         }
-        if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed]) { mayRead = true }
-        if !readiness.isDisjoint(with: [.peerClosed, .failed]) { isFinQueued = true }
         if readiness.contains(.writable) || phase == .closing { flush() }
         if phase == .open, readiness.contains(.failed), isPaused || hasPeerFinished { checkForReset() }
         if phase == .closing, readiness.contains(.failed), !pending.isEmpty { close() }

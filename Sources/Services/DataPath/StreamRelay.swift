@@ -52,7 +52,8 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
 
     private let loop: EventLoop
     private let descriptor: Int32
-    private weak var owner: (any StreamRelayOwner)?
+    /// Held until the end.
+    private var owner: (any StreamRelayOwner)?
     private var registration: Registration?
     private var stream: QUICStream?
     private var staging: StagingQueue
@@ -107,10 +108,11 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
         registration = try loop.register(descriptor, self)
     }
 
-    /// Takes over `descriptor` with its watch on the loop: what was told of it before is unknown here.
+    /// Takes over `descriptor` with its watch on the loop, of which `readiness` was told before.
     package init(
         on loop: EventLoop, pool: ChunkPool, connID: ConnID, descriptor: Int32,
-        watchedAs registration: Registration, idleTimeout: Duration?, owner: any StreamRelayOwner
+        watchedAs registration: Registration, readiness: Readiness, idleTimeout: Duration?,
+        owner: any StreamRelayOwner
     ) {
         self.loop = loop
         self.connID = connID
@@ -122,8 +124,8 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
         earlyBytes = []
         staging = StagingQueue(pool: pool)
         lastActivity = loop.now
-        socketReadable = true
-        mayHideFin = true
+        socketReadable = readiness.contains(.readable)
+        mayHideFin = readiness.contains(.peerClosed)
         loop.transfer(registration, to: self)
     }
 
@@ -184,7 +186,7 @@ package final class StreamRelay: ReadinessHandler, QUICStreamDelegate {
 
     package func ready(_ readiness: Readiness) {
         guard !hasEnded else { return }
-        if readiness.contains(.failed), Sockets.pendingError(descriptor, "relay") != nil {
+        if readiness.contains(.error), Sockets.pendingError(descriptor, "relay") != nil {
             return end(.socketReset, streamCode: DataPlaneError.streamReset)
         }
         if readiness.contains(.writable) {

@@ -39,8 +39,8 @@ final class AgentConn: StreamRelayOwner {
     }
 
     func start(_ target: String, timeoutMilliseconds: UInt32, _ context: DialContext) {
-        dial = TargetDial(target, timeoutMilliseconds: timeoutMilliseconds, context) { [weak self] result in
-            self?.dialled(result)
+        dial = TargetDial(target, timeoutMilliseconds: timeoutMilliseconds, context) { [self] result in
+            dialled(result)
         }
     }
 
@@ -55,7 +55,7 @@ final class AgentConn: StreamRelayOwner {
         case .success(let reached):
             relay = StreamRelay(
                 on: agent.loop, pool: agent.pool, connID: connID, descriptor: reached.descriptor,
-                watchedAs: reached.registration, idleTimeout: nil, owner: self)
+                watchedAs: reached.registration, readiness: reached.readiness, idleTimeout: nil, owner: self)
             target = reached
             phase = .waiting
             agent.connWaits(self)

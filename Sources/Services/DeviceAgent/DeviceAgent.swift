@@ -20,7 +20,7 @@ package final class DeviceAgent {
     private let transports: any AgentTransports
     private let load: MachineLoad
     let log: Logger
-    var machine: AgentMachine
+    let machine: AgentMachine
     private(set) var links: [AgentSessionNumber: Link] = [:]
     private var actions: Deque<AgentAction> = []
     private var isPerforming = false

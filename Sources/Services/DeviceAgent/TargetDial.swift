@@ -19,8 +19,10 @@ package struct DialContext {
 package struct ReachedTarget: Sendable, Hashable {
     /// Connected and non-blocking; it is the receiver's.
     package let descriptor: Int32
-    /// Its watch on the loop, which goes on with a handler that knows of nothing yet.
+    /// Its watch on the loop, which goes on with another handler.
     package let registration: Registration
+    /// What has been told of it.
+    package let readiness: Readiness
     package let address: SocketAddress
     package let connectTimeMilliseconds: UInt32
 }
@@ -68,10 +70,10 @@ package final class TargetDial: ByteStreamHandler {
         let limit =
             timeoutMilliseconds == 0 ? Self.defaultTimeout : .milliseconds(Int64(timeoutMilliseconds))
         deadline = context.loop.now + min(limit, Self.longestTimeout)
-        timer = context.loop.makeTimer { [weak self] in self?.timedOut() }
+        // What a dial has begun ends before it: by then the timer and the lookup are cancelled.
+        timer = context.loop.makeTimer { [unowned self] in timedOut() }
         timer?.arm(at: deadline)
-        lookup = TargetLookup(target, context) { [weak self] result in
-            guard let self else { return }
+        lookup = TargetLookup(target, context) { [unowned self] result in
             lookup = nil
             switch result {
             case .success(let addresses):
@@ -113,8 +115,8 @@ package final class TargetDial: ByteStreamHandler {
         done = nil
         release()
         let reached = ReachedTarget(
-            descriptor: socket.descriptor, registration: socket.registration, address: address,
-            connectTimeMilliseconds: elapsedMilliseconds)
+            descriptor: socket.descriptor, registration: socket.registration, readiness: socket.readiness,
+            address: address, connectTimeMilliseconds: elapsedMilliseconds)
         if let told {
             told(.success(reached))
         } else {

@@ -73,7 +73,7 @@ final class TargetLookup {
 
     /// For what is known inside `init`, whose caller has not stored the lookup yet.
     private func finishLater(_ result: Result<[SocketAddress], LookupFailure>) {
-        context.loop.atEndOfBatch { [weak self] in self?.finish(result) }
+        context.loop.atEndOfBatch { [self] in finish(result) }
     }
 
     private func finish(_ result: Result<[SocketAddress], LookupFailure>) {

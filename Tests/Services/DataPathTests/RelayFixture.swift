@@ -57,13 +57,17 @@ final class RelayFixture: StreamRelayOwner {
         _ = pair.run { before.count > 0 }
         relay = StreamRelay(
             on: pair.loop, pool: pool, connID: ConnID(high: 1, low: 4), descriptor: descriptor,
-            watchedAs: registration, idleTimeout: nil, owner: self)
+            watchedAs: registration, readiness: before.told, idleTimeout: nil, owner: self)
     }
 
     private final class Ignorance: ReadinessHandler {
         private(set) var count = 0
+        private(set) var told: Readiness = []
 
-        func ready(_ readiness: Readiness) { count += 1 }
+        func ready(_ readiness: Readiness) {
+            count += 1
+            told.formUnion(readiness)
+        }
     }
 
     func relayMoved(_ relay: StreamRelay) { moves += 1 }

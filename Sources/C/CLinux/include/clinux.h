@@ -24,6 +24,7 @@ enum {
     CL_WRITABLE = 2,
     CL_PEER_CLOSED = 4,  // EPOLLRDHUP: the peer has sent FIN
     CL_FAILED = 8,       // EPOLLERR or EPOLLHUP
+    CL_ERROR = 16,       // EPOLLERR
 };
 
 struct cl_event {
