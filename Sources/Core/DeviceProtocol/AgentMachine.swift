@@ -15,7 +15,7 @@ package import Domain
 ///   round is used up, the agent waits, at least as long as the POPs that refused asked for.
 ///
 /// The shell performs the returned actions in order and reports what came of them under the same number.
-package struct AgentMachine {
+package final class AgentMachine {
     private let configuration: AgentConfiguration
     private var sessions: [AgentSessionNumber: AgentSession] = [:]
     private var current: AgentSessionNumber?
@@ -58,26 +58,26 @@ package struct AgentMachine {
 
     // MARK: Events
 
-    package mutating func start(now: Instant) -> [AgentAction] {
+    package func start(now: Instant) -> [AgentAction] {
         guard !isStarted else { return [] }
         isStarted = true
         return seek(now: now)
     }
 
     /// The WebSocket is open.
-    package mutating func controlConnected(_ number: AgentSessionNumber, now: Instant) -> [AgentAction] {
+    package func controlConnected(_ number: AgentSessionNumber, now: Instant) -> [AgentAction] {
         sessions[number]?.controlConnected(now: now)
         return settle(number, now: now)
     }
 
-    package mutating func controlFailed(
+    package func controlFailed(
         _ number: AgentSessionNumber, _ failure: ControlFailure, now: Instant
     ) -> [AgentAction] {
         sessions[number]?.controlFailed(failure, now: now)
         return settle(number, now: now)
     }
 
-    package mutating func received(
+    package func received(
         _ number: AgentSessionNumber, _ message: ControlMessage, now: Instant
     ) -> [AgentAction] {
         sessions[number]?.received(message, now: now)
@@ -85,7 +85,7 @@ package struct AgentMachine {
     }
 
     /// The WebSocket is gone; `code` is that of the POP's close frame, if there was one.
-    package mutating func controlClosed(
+    package func controlClosed(
         _ number: AgentSessionNumber, code: UInt16?, now: Instant
     ) -> [AgentAction] {
         sessions[number]?.controlClosed(code: code, now: now)
@@ -93,13 +93,13 @@ package struct AgentMachine {
     }
 
     /// The POP has acknowledged the DataHello.
-    package mutating func dataConnected(_ number: AgentSessionNumber, now: Instant) -> [AgentAction] {
+    package func dataConnected(_ number: AgentSessionNumber, now: Instant) -> [AgentAction] {
         sessions[number]?.dataConnected()
         return settle(number, now: now)
     }
 
     /// The QUIC connection is gone or never came to be; the ends of its conns have been told before.
-    package mutating func dataClosed(
+    package func dataClosed(
         _ number: AgentSessionNumber, code: UInt64?, now: Instant
     ) -> [AgentAction] {
         sessions[number]?.dataClosed(code: code, now: now)
@@ -107,7 +107,7 @@ package struct AgentMachine {
     }
 
     /// The target is reached and the conn's stream is open.
-    package mutating func connOpened(
+    package func connOpened(
         _ number: AgentSessionNumber, _ connID: ConnID, now: Instant
     ) -> [AgentAction] {
         sessions[number]?.connOpened(connID)
@@ -115,7 +115,7 @@ package struct AgentMachine {
     }
 
     /// A flow's socket is open.
-    package mutating func flowOpened(
+    package func flowOpened(
         _ number: AgentSessionNumber, _ connID: ConnID, resolvedAddress: String,
         connectTimeMilliseconds: UInt32, now: Instant
     ) -> [AgentAction] {
@@ -125,7 +125,7 @@ package struct AgentMachine {
     }
 
     /// The target was not reached.
-    package mutating func connFailed(
+    package func connFailed(
         _ number: AgentSessionNumber, _ connID: ConnID, _ error: OpenError, _ text: String,
         resolvedAddress: String = "", connectTimeMilliseconds: UInt32 = 0, now: Instant
     ) -> [AgentAction] {
@@ -136,7 +136,7 @@ package struct AgentMachine {
     }
 
     /// A conn that was open is over.
-    package mutating func connEnded(
+    package func connEnded(
         _ number: AgentSessionNumber, _ closed: ConnClosed, now: Instant
     ) -> [AgentAction] {
         sessions[number]?.connEnded(closed, now: now)
@@ -144,7 +144,7 @@ package struct AgentMachine {
     }
 
     /// Leaves all POPs with a Goodbye, for good.
-    package mutating func stop(reason: String, now: Instant) -> [AgentAction] {
+    package func stop(reason: String, now: Instant) -> [AgentAction] {
         guard end == nil else { return [] }
         end = .ordered
         var actions: [AgentAction] = []
@@ -171,7 +171,7 @@ package struct AgentMachine {
         return deadline
     }
 
-    package mutating func expire(now: Instant) -> [AgentAction] {
+    package func expire(now: Instant) -> [AgentAction] {
         var actions: [AgentAction] = []
         for number in sessions.keys.sorted(by: { $0.value < $1.value }) {
             guard let session = sessions[number], session.nextDeadline <= now else { continue }
@@ -189,8 +189,9 @@ package struct AgentMachine {
     // MARK: Sessions' ends
 
     /// Takes what a session wants done, and notices when it has changed its place.
-    private mutating func settle(_ number: AgentSessionNumber, now: Instant) -> [AgentAction] {
-        guard var actions = sessions[number]?.takeActions(), let session = sessions[number] else { return [] }
+    private func settle(_ number: AgentSessionNumber, now: Instant) -> [AgentAction] {
+        guard let session = sessions[number] else { return [] }
+        var actions = session.takeActions()
         guard var outcome = session.outcome else {
             if number == candidate { actions += promoteIfReady(session, now: now) }
             if number == current, session.drain != nil { actions += seek(now: now) }
@@ -228,13 +229,13 @@ package struct AgentMachine {
         return actions + seek(now: now)
     }
 
-    private mutating func replaced(now: Instant) -> [AgentAction] {
+    private func replaced(now: Instant) -> [AgentAction] {
         guard end == nil else { return [] }
         end = .replaced
         return [.finished(.replaced)]
     }
 
-    private mutating func promoteIfReady(_ session: AgentSession, now: Instant) -> [AgentAction] {
+    private func promoteIfReady(_ session: AgentSession, now: Instant) -> [AgentAction] {
         guard current == nil ? session.isRegistered : session.isWhole else { return [] }
         candidate = nil
         candidateDeadline = .distantFuture
@@ -250,7 +251,7 @@ package struct AgentMachine {
     }
 
     /// Keeps in mind a session that its POP may still hold.
-    private mutating func remember(_ session: AgentSession, _ outcome: AgentSession.Outcome, now: Instant) {
+    private func remember(_ session: AgentSession, _ outcome: AgentSession.Outcome, now: Instant) {
         guard let details = session.details else { return }
         if now - details.registeredAt >= AgentLimit.stableAfter { backoff.reset() }
         guard session.isResumable, outcome == .lost || outcome == .unreachable else {
@@ -263,14 +264,14 @@ package struct AgentMachine {
 
     // MARK: Where next
 
-    private mutating func startRound() {
+    private func startRound() {
         round = []
         tried = []
         retryAfter = .zero
     }
 
     /// Decides what comes after a session that has ended.
-    private mutating func next(
+    private func next(
         after session: AgentSession, _ outcome: AgentSession.Outcome, now: Instant
     ) {
         tried.insert(session.pop)
@@ -299,7 +300,7 @@ package struct AgentMachine {
         }
     }
 
-    private mutating func waitIfUsedUp(now: Instant) {
+    private func waitIfUsedUp(now: Instant) {
         guard round.isEmpty else {
             wakeAt = nil
             return
@@ -331,7 +332,7 @@ package struct AgentMachine {
     }
 
     /// Tries the next POP if one is wanted and nothing has to be waited for.
-    private mutating func seek(now: Instant) -> [AgentAction] {
+    private func seek(now: Instant) -> [AgentAction] {
         guard wantsAnother(at: now), (wakeAt ?? now) <= now else { return [] }
         wakeAt = nil
         var actions: [AgentAction] = []
@@ -347,7 +348,7 @@ package struct AgentMachine {
         let pop = round.removeFirst()
         lastNumber += 1
         let number = AgentSessionNumber(lastNumber)
-        var session = AgentSession(
+        let session = AgentSession(
             number, pop: pop, resuming: current == nil ? sessionToResume(at: pop, now: now) : nil,
             configuration: configuration, seed: seeds.next(), now: now)
         actions += session.takeActions()

@@ -3,7 +3,7 @@ internal import Domain
 extension AgentSession {
     // MARK: Conns
 
-    mutating func ordered(_ command: Command) {
+    func ordered(_ command: Command) {
         switch command.body {
         case .openTCP(let target, let timeoutMilliseconds):
             guard takes(command.connID) else { return }
@@ -30,7 +30,7 @@ extension AgentSession {
     }
 
     /// Whether there is room for a new conn, which then is dialled; answers for it if there is none.
-    private mutating func takes(_ connID: ConnID) -> Bool {
+    private func takes(_ connID: ConnID) -> Bool {
         guard conns[connID] == nil else { return false }
         let limit = configuration.capacity == 0 ? Int.max : Int(configuration.capacity)
         guard conns.count < min(limit, AgentLimit.conns) else {
@@ -41,7 +41,7 @@ extension AgentSession {
         return true
     }
 
-    mutating func closeConn(_ connID: ConnID, _ reason: CloseReason) {
+    func closeConn(_ connID: ConnID, _ reason: CloseReason) {
         guard let phase = conns[connID] else { return }
         // An open conn stays until the shell has told its counts.
         if phase == .dialling { conns[connID] = nil }
@@ -50,13 +50,13 @@ extension AgentSession {
     }
 
     /// The target is reached and the conn's stream is open.
-    mutating func connOpened(_ connID: ConnID) {
+    func connOpened(_ connID: ConnID) {
         guard conns[connID] == .dialling else { return }
         conns[connID] = .open
     }
 
     /// The flow's socket is open: the POP learns of it by this answer, since there is no stream.
-    mutating func flowOpened(_ connID: ConnID, resolvedAddress: String, connectTimeMilliseconds: UInt32) {
+    func flowOpened(_ connID: ConnID, resolvedAddress: String, connectTimeMilliseconds: UInt32) {
         guard conns[connID] == .dialling else { return }
         conns[connID] = .open
         sendOrHold(
@@ -66,7 +66,7 @@ extension AgentSession {
                     connectTimeMilliseconds: connectTimeMilliseconds)))
     }
 
-    mutating func connFailed(
+    func connFailed(
         _ connID: ConnID, _ error: OpenError, _ text: String, resolvedAddress: String = "",
         connectTimeMilliseconds: UInt32 = 0
     ) {
@@ -79,7 +79,7 @@ extension AgentSession {
     }
 
     /// Nobody waits for the word of it, so it waits for others to share a message with.
-    mutating func connEnded(_ closed: ConnClosed, now: Instant) {
+    func connEnded(_ closed: ConnClosed, now: Instant) {
         guard conns.removeValue(forKey: closed.connID) == .open, outcome == nil else { return }
         held.append(.connClosed(closed))
         if heldUntil == nil { heldUntil = now + AgentLimit.connClosedDelay }
@@ -87,13 +87,13 @@ extension AgentSession {
     }
 
     /// Sends what has waited, once control is there.
-    mutating func sendHeld() {
+    func sendHeld() {
         heldUntil = nil
         for message in held { actions.append(.send(number, message)) }
         held.removeAll(keepingCapacity: true)
     }
 
-    mutating func respond(
+    func respond(
         failed connID: ConnID, _ error: OpenError, _ text: String, resolvedAddress: String = "",
         connectTimeMilliseconds: UInt32 = 0
     ) {
@@ -104,7 +104,7 @@ extension AgentSession {
                     resolvedAddress: resolvedAddress, connectTimeMilliseconds: connectTimeMilliseconds)))
     }
 
-    mutating func sendOrHold(_ message: ControlMessage) {
+    func sendOrHold(_ message: ControlMessage) {
         if control == .up {
             actions.append(.send(number, message))
         } else if outcome == nil {
@@ -113,7 +113,7 @@ extension AgentSession {
     }
 
     /// Ends all conns; the POP knows of those that were not open yet, or has given them up.
-    mutating func endConns(_ reason: CloseReason) {
+    func endConns(_ reason: CloseReason) {
         for (connID, phase) in conns {
             if phase == .dialling { conns[connID] = nil }
             actions.append(.endConn(number, connID, reason))
@@ -121,7 +121,7 @@ extension AgentSession {
     }
 
     /// Ends all conns without a word to the POP: their session is gone.
-    mutating func forgetConns() {
+    func forgetConns() {
         for connID in conns.keys { actions.append(.endConn(number, connID, .sessionLost)) }
         conns.removeAll()
         held.removeAll()

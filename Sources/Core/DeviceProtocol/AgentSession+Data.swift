@@ -4,7 +4,7 @@ extension AgentSession {
     // MARK: Data
 
     /// The POP has acknowledged the DataHello.
-    mutating func dataConnected() {
+    func dataConnected() {
         guard case .connecting = data else { return }
         data = .up
         dataBackoff.reset()
@@ -12,7 +12,7 @@ extension AgentSession {
     }
 
     /// - Parameter code: of the peer's CONNECTION_CLOSE; nil for a timeout or a failure to connect.
-    mutating func dataClosed(code: UInt64?, now: Instant) {
+    func dataClosed(code: UInt64?, now: Instant) {
         let wasUp = data == .up
         if case .connecting = data {} else if !wasUp { return }
         data = .none
@@ -34,7 +34,7 @@ extension AgentSession {
         }
     }
 
-    mutating func dataLost(code: UInt64?, wasUp: Bool, now: Instant) {
+    func dataLost(code: UInt64?, wasUp: Bool, now: Instant) {
         switch code {
         case DataPlaneError.replaced, DataPlaneError.drained, DataPlaneError.normalEnd:
             // The control connection's close frame is on its way and says more.
@@ -46,7 +46,7 @@ extension AgentSession {
     }
 
     /// The POP has noticed the loss of the data plane before this device did.
-    mutating func reconnect(now: Instant) {
+    func reconnect(now: Instant) {
         guard data == .up else { return }
         endConns(.sessionLost)
         closeDataIfAny()
@@ -54,7 +54,7 @@ extension AgentSession {
         registerForDataIfDue(now: now)
     }
 
-    mutating func registerForDataIfDue(now: Instant) {
+    func registerForDataIfDue(now: Instant) {
         guard control == .up, case .waiting(let until) = data, until <= now, registerDeadline == nil
         else { return }
         // The answer, or the deadline of the registration, moves data on.
@@ -62,7 +62,7 @@ extension AgentSession {
         register(now: now)
     }
 
-    mutating func closeDataIfAny() {
+    func closeDataIfAny() {
         switch data {
         case .connecting, .up: actions.append(.closeData(number, code: DataPlaneError.normalEnd))
         case .none, .waiting: break

@@ -31,7 +31,7 @@ extension AgentSession {
         return min(deadline, unansweredSince + min(AgentLimit.answerTimeout, details.heartbeatTimeout / 3))
     }
 
-    mutating func expire(now: Instant) {
+    func expire(now: Instant) {
         guard outcome == nil else { return }
         expireControl(now: now)
         guard outcome == nil else { return }
@@ -42,7 +42,7 @@ extension AgentSession {
         registerForDataIfDue(now: now)
     }
 
-    mutating func expireControl(now: Instant) {
+    func expireControl(now: Instant) {
         switch control {
         case .connecting(let until) where until <= now:
             actions.append(.closeControl(number, code: 1_000))
@@ -65,13 +65,13 @@ extension AgentSession {
     }
 
     /// The POP has not answered for too long: the connection is as good as lost.
-    mutating func silent(now: Instant) {
+    func silent(now: Instant) {
         actions.append(.note(number, .controlSilent))
         actions.append(.closeControl(number, code: 1_000))
         controlLost(now: now)
     }
 
-    mutating func beat(now: Instant) {
+    func beat(now: Instant) {
         guard let details else { return }
         if nextHeartbeat <= now {
             sequence += 1

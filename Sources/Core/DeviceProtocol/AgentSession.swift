@@ -12,7 +12,9 @@ internal import Domain
 /// - A conn is dialled, then open; for each that was open exactly one ConnClosed goes out. It is held while
 ///   control is away and dropped when the POP has given another session.
 /// - How the session ended (`outcome`) tells ``AgentMachine`` where to go next; this type knows one POP only.
-struct AgentSession {
+///
+/// The machine alone holds it; it is shared so that a change costs no more than finding it.
+final class AgentSession {
     enum Control: Equatable {
         case connecting(until: Instant)
         case registering(until: Instant)
@@ -124,21 +126,21 @@ struct AgentSession {
     var isRegistered: Bool { control == .up && details != nil }
     var isWhole: Bool { isRegistered && data == .up }
 
-    mutating func takeActions() -> [AgentAction] {
+    func takeActions() -> [AgentAction] {
         defer { actions.removeAll(keepingCapacity: true) }
         return actions
     }
 
     // MARK: Control
 
-    mutating func controlConnected(now: Instant) {
+    func controlConnected(now: Instant) {
         guard case .connecting = control else { return }
         control = .registering(until: now + AgentLimit.registerTimeout)
         silentSince = now
         register(now: now)
     }
 
-    mutating func controlFailed(_ failure: ControlFailure, now: Instant) {
+    func controlFailed(_ failure: ControlFailure, now: Instant) {
         guard case .connecting = control else { return }
         if data == .up {
             controlLost(now: now)
@@ -152,7 +154,7 @@ struct AgentSession {
     }
 
     /// - Parameter code: of the POP's close frame; nil when the connection just ended.
-    mutating func controlClosed(code: UInt16?, now: Instant) {
+    func controlClosed(code: UInt16?, now: Instant) {
         guard control != .over else { return }
         if case .waiting = control { return }
         actions.append(.note(number, .controlLost(code: code)))
@@ -174,13 +176,13 @@ struct AgentSession {
         return .refused(retryAfter: pause, alternatives: drain.alternatives)
     }
 
-    mutating func finishControl(_ outcome: Outcome) {
+    func finishControl(_ outcome: Outcome) {
         control = .over
         end(outcome)
     }
 
     /// The connection is gone and the session may live: resumed here while data is alive.
-    mutating func controlLost(now: Instant) {
+    func controlLost(now: Instant) {
         registerDeadline = nil
         unansweredSince = nil
         nextHeartbeat = .distantFuture
@@ -193,7 +195,7 @@ struct AgentSession {
         control = .waiting(until: now + controlBackoff.next())
     }
 
-    mutating func received(_ message: ControlMessage, now: Instant) {
+    func received(_ message: ControlMessage, now: Instant) {
         silentSince = now
         unansweredSince = nil
         if case .heartbeatAck = message { hasBeenAnswered = true }
@@ -216,7 +218,7 @@ struct AgentSession {
     // MARK: Registration
 
     /// Sends a RegisterRequest that asks for the session there is, if there is one.
-    mutating func register(now: Instant) {
+    func register(now: Instant) {
         if control == .up { sendHeld() }
         registerDeadline = now + AgentLimit.registerTimeout
         answerDueUntil = registerDeadline
@@ -229,7 +231,7 @@ struct AgentSession {
         actions.append(.send(number, .registerRequest(request)))
     }
 
-    mutating func answered(_ response: RegisterResponse, now: Instant) {
+    func answered(_ response: RegisterResponse, now: Instant) {
         switch response.status {
         case .ok:
             accepted(response, now: now)
@@ -249,7 +251,7 @@ struct AgentSession {
         }
     }
 
-    mutating func accepted(_ response: RegisterResponse, now: Instant) {
+    func accepted(_ response: RegisterResponse, now: Instant) {
         guard let sessionID = SessionID(bytes: response.sessionID) else {
             protocolError("RegisterResponse without a session_id of 16 bytes")
             return
@@ -300,7 +302,7 @@ struct AgentSession {
         controlBackoff.reset()
     }
 
-    mutating func plan(_ response: RegisterResponse, _ idleTimeout: Duration) -> DataPlan? {
+    func plan(_ response: RegisterResponse, _ idleTimeout: Duration) -> DataPlan? {
         let address = response.quicAddress
         // An empty host means the host that was dialled for control.
         let text = address.hasPrefix(":") ? Target(host: pop.host, port: 1).hostText + address : address
@@ -318,7 +320,7 @@ struct AgentSession {
             certificateSHA256: response.quicCertificateSHA256, idleTimeout: idleTimeout)
     }
 
-    mutating func protocolError(_ text: String) {
+    func protocolError(_ text: String) {
         actions.append(.note(number, .protocolError(text)))
         isResumable = false
         end(.lost)
@@ -332,7 +334,7 @@ struct AgentSession {
 
     // MARK: Drain and end
 
-    mutating func drained(_ notice: Drain, now: Instant) {
+    func drained(_ notice: Drain, now: Instant) {
         actions.append(.note(number, .draining(deadlineMilliseconds: notice.deadlineMilliseconds)))
         drain = DrainNotice(
             moveAt: now + .milliseconds(Int64(notice.notBeforeMilliseconds)),
@@ -346,17 +348,17 @@ struct AgentSession {
     }
 
     /// Another session has taken over: this one goes when its conns have ended.
-    mutating func leaveWhenIdle() {
+    func leaveWhenIdle() {
         isLeaving = true
         finishIfLeft()
     }
 
-    mutating func finishIfLeft() {
+    func finishIfLeft() {
         if isLeaving, conns.isEmpty, outcome == nil { leave(reason: "moved") }
     }
 
     /// Ends the session by our own wish: Goodbye, close 1000, data 0x100.
-    mutating func leave(reason: String) {
+    func leave(reason: String) {
         guard outcome == nil else { return }
         if isRegistered {
             sendHeld()
@@ -365,7 +367,7 @@ struct AgentSession {
         end(.left)
     }
 
-    mutating func end(_ outcome: Outcome) {
+    func end(_ outcome: Outcome) {
         guard self.outcome == nil else { return }
         self.outcome = outcome
         switch control {

@@ -49,6 +49,7 @@ package struct DataFrameReader: Sendable {
             }
             let taken = min(wanted, bytes.count - consumed)
             if taken == 0 { return (consumed, nil) }
+            collected.reserveCapacity(collected.count + taken)
             for index in consumed..<consumed + taken { collected.append(bytes[index]) }
             consumed += taken
         }
