@@ -54,14 +54,12 @@ extension UUIDIdentifier {
     }
 
     package var bytes: [UInt8] {
-        var result: [UInt8] = []
-        result.reserveCapacity(16)
-        for word in [high, low] {
-            for shift in stride(from: UInt64(56), through: 0, by: -8) {
-                result.append(UInt8(truncatingIfNeeded: word >> shift))
+        [UInt8](capacity: 16) { output in
+            for index: UInt64 in 0..<16 {
+                let word = index < 8 ? high : low
+                output.append(UInt8(truncatingIfNeeded: word >> (56 - 8 * (index & 7))))
             }
         }
-        return result
     }
 
     /// Appends the canonical form of 36 characters.
@@ -170,20 +168,22 @@ package struct DeviceID: Sendable, Hashable, Comparable, CustomStringConvertible
 /// A node's name, under the same rule as a device's.
 package struct NodeID: Sendable, Hashable, Comparable, CustomStringConvertible {
     package let description: String
+    /// FNV-1a of 64 bits, folded: every node and version makes the same of the same name.
+    package let digest: UInt32
 
     package init?(_ text: String) {
         guard isName(text, maximumLength: 128) else { return nil }
         description = text
+        digest = Self.digest(of: text)
     }
 
     package static func < (lhs: NodeID, rhs: NodeID) -> Bool {
         lhs.description < rhs.description
     }
 
-    /// FNV-1a of 64 bits, folded: every node and version makes the same of the same name.
-    package var digest: UInt32 {
+    private static func digest(of text: String) -> UInt32 {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-        for byte in description.utf8 {
+        for byte in text.utf8 {
             hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
         }
         return UInt32(truncatingIfNeeded: hash ^ hash >> 32)

@@ -24,14 +24,14 @@ final class Conn {
     let request: ConnRequest
     let openedAt: WallTime
     let deadline: Instant
-    var deviceID: DeviceID
-    var session: SessionID
+    /// Held until the conn has ended, even when it has ended itself.
+    var session: DeviceSession
     var connection: DataConnectionID
     var phase = Phase.opening
     /// How to end it once its move is done.
     var deferredEnd: FleetAction?
-    /// Sessions that have been asked, the current one included.
-    var asked: [SessionID]
+    /// Sessions that have been asked before the present one.
+    var askedBefore: [SessionID] = []
     var resolvedAddress: String?
     var bytesSent: UInt64 = 0
     var bytesReceived: UInt64 = 0
@@ -42,18 +42,21 @@ final class Conn {
     /// Datagrams of a UDP association: told opened and ended by messages, since it has no stream.
     let isFlow: Bool
 
+    /// Its place among the conns of its session.
+    var placeInSession = 0
+    /// Its place among those that wait for their device; negative when it does not.
+    var placeInQueue = -1
+
     init(
-        id: ConnID, request: ConnRequest, deviceID: DeviceID, session: SessionID,
-        connection: DataConnectionID, isFlow: Bool = false, at moment: Moment
+        id: ConnID, request: ConnRequest, session: DeviceSession, connection: DataConnectionID,
+        isFlow: Bool = false, at moment: Moment
     ) {
         self.id = id
         self.request = request
         openedAt = moment.wall
         deadline = moment.now + request.connectTimeout
-        self.deviceID = deviceID
         self.session = session
         self.connection = connection
-        asked = [session]
         lastActiveAt = moment.now
         askedAt = moment.now
         self.isFlow = isFlow
@@ -61,7 +64,7 @@ final class Conn {
 
     var snapshot: ConnSnapshot {
         ConnSnapshot(
-            connID: id, deviceID: deviceID, sessionID: session, user: request.user,
+            connID: id, deviceID: session.deviceID, sessionID: session.id, user: request.user,
             clientProtocol: request.clientProtocol, clientAddress: request.clientAddress,
             target: request.target, resolvedAddress: resolvedAddress, state: wasOpen ? .open : .opening,
             openedAt: openedAt, bytesSent: bytesSent, bytesReceived: bytesReceived,

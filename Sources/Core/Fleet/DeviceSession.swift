@@ -68,7 +68,12 @@ final class DeviceSession {
     /// What the census holds it for.
     var counted: FleetCensus.Entry?
 
-    var conns: Set<ConnID> = []
+    /// In no order; each knows its place.
+    private(set) var conns: [Conn] = []
+    /// Whether it is among those whose counts have changed.
+    var isCounted = false
+    /// Whether its end has been told.
+    var isOver = false
     var bytesSent: UInt64 = 0
     var bytesReceived: UInt64 = 0
     var connsTotal: UInt64 = 0
@@ -96,6 +101,18 @@ final class DeviceSession {
     }
 
     var deviceID: DeviceID { registration.deviceID }
+
+    func add(_ conn: Conn) {
+        conn.placeInSession = conns.count
+        conns.append(conn)
+    }
+
+    func remove(_ conn: Conn) {
+        let last = conns.removeLast()
+        guard last !== conn else { return }
+        conns[conn.placeInSession] = last
+        last.placeInSession = conn.placeInSession
+    }
 
     var controlID: ControlID? {
         guard case .up(let id) = control else { return nil }

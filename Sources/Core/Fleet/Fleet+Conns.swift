@@ -9,7 +9,7 @@ extension Fleet {
     /// The data loop must expect the conn before the returned actions are performed.
     ///
     /// - Returns: nil when no device fits.
-    package mutating func open(
+    package func open(
         _ request: ConnRequest, at moment: Moment, using random: inout some RandomNumberGenerator
     ) -> Placement? {
         guard nodeState == .active, !isStopping,
@@ -21,27 +21,29 @@ extension Fleet {
         }
         totals.connsPlaced += 1
         let conn = Conn(
-            id: ConnID(of: configuration.nodeID, using: &random), request: request,
-            deviceID: session.deviceID, session: picked, connection: data.connection, at: moment)
+            id: ConnID(of: configuration.nodeID, using: &random), request: request, session: session,
+            connection: data.connection, at: moment)
         conns[conn.id] = conn
         note(conn)
-        openDeadlines.set(conn.id, conn.deadline)
-        attach(conn.id, to: session)
+        openDeadlines.add(conn)
+        attach(conn)
         sendOpen(conn, at: moment)
-        return Placement(connID: conn.id, deviceID: conn.deviceID, connection: conn.connection)
+        return Placement(connID: conn.id, deviceID: session.deviceID, connection: conn.connection)
     }
 
-    mutating func attach(_ conn: ConnID, to session: DeviceSession) {
+    /// Its session has been chosen.
+    func attach(_ conn: Conn) {
+        let session = conn.session
         picks += 1
         session.lastPick = picks
-        session.conns.insert(conn)
+        session.add(conn)
         session.connsTotal += 1
-        counted.insert(session.id)
+        count(session)
         rank(session)
     }
 
-    private mutating func sendOpen(_ conn: Conn, at moment: Moment) {
-        guard let control = sessions[conn.session]?.controlID else { return }
+    private func sendOpen(_ conn: Conn, at moment: Moment) {
+        guard let control = conn.session.controlID else { return }
         conn.askedAt = moment.now
         let left = max(.milliseconds(1), conn.deadline - moment.now)
         let body = Command.Body.openTCP(
@@ -51,8 +53,8 @@ extension Fleet {
     }
 
     /// The device's word on an open.
-    mutating func answered(_ response: CommandResponse, of session: SessionID, at moment: Moment) {
-        guard let conn = conns[response.connID], conn.session == session, conn.phase == .opening else {
+    func answered(_ response: CommandResponse, of session: SessionID, at moment: Moment) {
+        guard let conn = conns[response.connID], conn.session.id == session, conn.phase == .opening else {
             return
         }
         if response.success {
@@ -65,30 +67,29 @@ extension Fleet {
     }
 
     /// Sends a conn that its device has no room for to another one.
-    private mutating func retry(_ conn: Conn) -> Bool {
-        guard conn.asked.count < FleetLimits.openAttempts, nodeState == .active, !isStopping,
-            let next = pickAnother(conn.request.wish, except: conn.asked), let session = sessions[next],
+    private func retry(_ conn: Conn) -> Bool {
+        let left = conn.session
+        let asked = conn.askedBefore + [left.id]
+        guard asked.count < FleetLimits.openAttempts, nodeState == .active, !isStopping,
+            let next = pickAnother(conn.request.wish, except: asked), let session = sessions[next],
             let data = session.data
         else { return false }
         let from = conn.connection
-        if let left = sessions[conn.session] {
-            left.conns.remove(conn.id)
-            counted.insert(left.id)
-            rank(left)
-        }
-        attach(conn.id, to: session)
-        conn.deviceID = session.deviceID
-        conn.session = next
+        left.remove(conn)
+        count(left)
+        rank(left)
+        conn.session = session
         conn.connection = data.connection
-        conn.asked.append(next)
+        conn.askedBefore = asked
         conn.phase = .moving
+        attach(conn)
         totals.connsMoved += 1
         actions.append(.moveConn(conn.id, from: from, to: data.connection))
         return true
     }
 
     /// The data loop that owns the moved conn's new connection expects it.
-    package mutating func connMoved(_ id: ConnID, at moment: Moment) {
+    package func connMoved(_ id: ConnID, at moment: Moment) {
         guard let conn = conns[id] else { return }
         if let deferred = conn.deferredEnd {
             conn.deferredEnd = nil
@@ -97,8 +98,7 @@ extension Fleet {
         }
         guard conn.phase == .moving else { return }
         conn.phase = .opening
-        if sessions[conn.session]?.data?.connection == conn.connection, sessions[conn.session]?.ending == nil
-        {
+        if conn.session.data?.connection == conn.connection, conn.session.ending == nil {
             sendOpen(conn, at: moment)
         } else {
             fail(conn, .internal)
@@ -106,16 +106,16 @@ extension Fleet {
     }
 
     /// Tells the client that its conn has failed; the data loop answers with the conn's end.
-    mutating func fail(_ conn: Conn, _ error: OpenError) {
+    func fail(_ conn: Conn, _ error: OpenError) {
         guard conn.phase == .opening || conn.phase == .moving else { return }
         endAtDataLoop(conn, .error, by: .failConn(conn.id, on: conn.connection, error))
     }
 
     /// Hands the end of a conn to its data loop; while it moves between two, neither may know it yet.
-    mutating func endAtDataLoop(_ conn: Conn, _ reason: CloseReason, by action: FleetAction) {
+    func endAtDataLoop(_ conn: Conn, _ reason: CloseReason, by action: FleetAction) {
         let isMoving = conn.phase == .moving
         conn.phase = .ending(reason)
-        openDeadlines.remove(conn.id)
+        openDeadlines.remove(conn)
         if isMoving {
             conn.deferredEnd = action
         } else {
@@ -124,37 +124,33 @@ extension Fleet {
     }
 
     /// Fails what the session's device has not yet opened, before its data connection goes.
-    mutating func failOpening(of session: SessionID) {
-        for id in sessions[session]?.conns ?? [] {
-            if let conn = conns[id], conn.phase == .opening { fail(conn, .internal) }
-        }
+    func failOpening(of session: DeviceSession) {
+        for conn in session.conns where conn.phase == .opening { fail(conn, .internal) }
     }
 
     /// The device took too long, or never got the order.
-    mutating func openTimedOut(_ id: ConnID) {
-        guard let conn = conns[id] else { return }
+    func openTimedOut(_ conn: Conn) {
         sendClose(conn, .error)
         fail(conn, .timeout)
     }
 
     /// Tells the device that a conn is not wanted any more.
-    private mutating func sendClose(_ conn: Conn, _ reason: CloseReason) {
+    private func sendClose(_ conn: Conn, _ reason: CloseReason) {
         // The end of a session says it of all its conns.
-        guard let session = sessions[conn.session], session.ending == nil, let control = session.controlID
-        else { return }
+        guard conn.session.ending == nil, let control = conn.session.controlID else { return }
         actions.append(.send(control, .command(Command(connID: conn.id, body: .close(reason)))))
     }
 
     // MARK: What data loops tell
 
     /// The device's stream is there and the client has its reply.
-    package mutating func connOpened(_ id: ConnID, resolvedAddress: String, at moment: Moment) {
+    package func connOpened(_ id: ConnID, resolvedAddress: String, at moment: Moment) {
         guard let conn = conns[id], !conn.wasOpen else { return }
-        openDeadlines.remove(id)
+        openDeadlines.remove(conn)
         totals.connsOpened += 1
         openConnCount += 1
         conn.wasOpen = true
-        sessions[conn.session]?.openTime.note(moment.now - conn.askedAt, at: moment.now)
+        conn.session.openTime.note(moment.now - conn.askedAt, at: moment.now)
         conn.resolvedAddress = resolvedAddress
         conn.lastActiveAt = moment.now
         if conn.phase == .opening { conn.phase = .open }
@@ -162,7 +158,7 @@ extension Fleet {
     }
 
     /// The bytes a conn has carried so far.
-    package mutating func connProgressed(
+    package func connProgressed(
         _ id: ConnID, bytesSent: UInt64, bytesReceived: UInt64, at moment: Moment
     ) {
         if let conn = conns[id] {
@@ -170,7 +166,7 @@ extension Fleet {
         }
     }
 
-    private mutating func progressed(
+    private func progressed(
         _ conn: Conn, bytesSent: UInt64, bytesReceived: UInt64, at moment: Moment
     ) {
         let sent = bytesSent > conn.bytesSent ? bytesSent - conn.bytesSent : 0
@@ -181,23 +177,24 @@ extension Fleet {
         conn.lastActiveAt = moment.now
         totals.bytesSent &+= sent
         totals.bytesReceived &+= received
-        if let session = sessions[conn.session] {
-            session.bytesSent &+= sent
-            session.bytesReceived &+= received
-        }
+        conn.session.bytesSent &+= sent
+        conn.session.bytesReceived &+= received
         if configuration.countsUsers, let user = conn.request.user {
             users[user]?.carried(sent: sent, received: received)
         }
-        counted.insert(conn.session)
+        count(conn.session)
     }
 
     /// A conn is over, with its last counts.
-    package mutating func connEnded(
+    ///
+    /// - Returns: whether its device had reached the target.
+    @discardableResult
+    package func connEnded(
         _ id: ConnID, bytesSent: UInt64, bytesReceived: UInt64, reason: CloseReason, at moment: Moment
-    ) {
-        guard let conn = conns[id] else { return }
+    ) -> Bool {
+        guard let conn = conns.removeValue(forKey: id) else { return false }
         progressed(conn, bytesSent: bytesSent, bytesReceived: bytesReceived, at: moment)
-        let session = sessions[conn.session]
+        let session = conn.session
         var why = reason
         switch conn.phase {
         case .ending(let decided): why = decided
@@ -207,17 +204,18 @@ extension Fleet {
         case .open: if conn.isFlow { sendClose(conn, reason) }
         }
         // Cut by the drain's deadline: the device may have heard of it first, and closed its connection.
-        if why == .sessionLost, session?.ending?.reason == .drained { why = .nodeDrained }
-        conns[id] = nil
+        if why == .sessionLost, session.ending?.reason == .drained { why = .nodeDrained }
         if let user = conn.request.user { leave(user, id) }
         if conn.wasOpen { openConnCount -= 1 }
         if why == .nodeDrained { drain.cutConn() }
-        openDeadlines.remove(id)
+        openDeadlines.remove(conn)
         actions.append(.connEnded(conn.snapshot, why, at: moment.wall))
-        guard let session, session.conns.remove(id) != nil else { return }
-        counted.insert(conn.session)
+        session.remove(conn)
+        guard !session.isOver else { return conn.wasOpen }
+        count(session)
         rank(session)
         settle(session, at: moment)
+        return conn.wasOpen
     }
 
     // MARK: Closing
@@ -225,7 +223,7 @@ extension Fleet {
     /// Ends a conn on both sides.
     ///
     /// - Returns: whether there is such a conn.
-    package mutating func closeConn(_ id: ConnID, _ reason: CloseReason) -> Bool {
+    package func closeConn(_ id: ConnID, _ reason: CloseReason) -> Bool {
         guard let conn = conns[id] else { return false }
         if case .ending = conn.phase { return true }
         sendClose(conn, reason)

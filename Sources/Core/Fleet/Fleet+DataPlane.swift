@@ -3,7 +3,7 @@ package import Domain
 
 extension Fleet {
     /// A device has shown a token on a new data connection.
-    package mutating func helloReceived(
+    package func helloReceived(
         _ connection: DataConnectionID, peer: SocketAddress, sessionID: [UInt8], dataToken: [UInt8],
         at moment: Moment
     ) {
@@ -29,13 +29,13 @@ extension Fleet {
 
     /// A data connection is gone. Its open conns have been told ended before; those that wait for a stream of it
     /// have nothing left to wait for.
-    package mutating func dataClosed(_ connection: DataConnectionID, at moment: Moment) {
+    package func dataClosed(_ connection: DataConnectionID, at moment: Moment) {
         guard let id = sessionByData.removeValue(forKey: connection), let session = sessions[id],
             session.data?.connection == connection
         else { return }
         session.data = nil
         guard session.ending == nil else { return }
-        failOpening(of: id)
+        failOpening(of: session)
         if let control = session.controlID {
             actions.append(.send(control, .reconnect(reason: "the data plane is lost")))
             session.repairAt = moment.now + FleetLimits.repairInterval
@@ -46,7 +46,7 @@ extension Fleet {
     }
 
     /// The device's address on the data plane has changed.
-    package mutating func pathChanged(_ connection: DataConnectionID, peer: SocketAddress) {
+    package func pathChanged(_ connection: DataConnectionID, peer: SocketAddress) {
         guard let id = sessionByData[connection], let session = sessions[id] else { return }
         session.data?.peer = peer
         session.migrations += 1

@@ -3,7 +3,7 @@ package import Domain
 
 extension Fleet {
     /// Cordons the node, or lifts the cordon; a drain in progress is not touched.
-    package mutating func setEligible(_ isEligible: Bool) {
+    package func setEligible(_ isEligible: Bool) {
         switch (nodeState, isEligible) {
         case (.active, false): setNodeState(.cordoned)
         case (.cordoned, true): setNodeState(.active)
@@ -12,7 +12,7 @@ extension Fleet {
     }
 
     /// What an operator had ordered in an earlier life of this node stays in force: called before any device.
-    package mutating func restore(_ state: NodeState, _ past: PastDrain?) {
+    package func restore(_ state: NodeState, _ past: PastDrain?) {
         if let past { drain.restore(past) }
         setNodeState(state)
     }
@@ -20,7 +20,7 @@ extension Fleet {
     // MARK: Orders
 
     /// Takes no new devices and conns, and moves the devices away; a repeated call changes the drain under way.
-    package mutating func startDrain(_ request: DrainRequest, at moment: Moment) {
+    package func startDrain(_ request: DrainRequest, at moment: Moment) {
         if drain.isRunning {
             drain.change(request, at: moment)
         } else {
@@ -38,7 +38,7 @@ extension Fleet {
     }
 
     /// Ends the drain: nobody else is told to leave, and the devices that are still here stay usable.
-    package mutating func cancelDrain(staysCordoned: Bool, at moment: Moment) {
+    package func cancelDrain(staysCordoned: Bool, at moment: Moment) {
         guard nodeState == .draining || nodeState == .drained else {
             if !staysCordoned { setEligible(true) }
             return
@@ -62,7 +62,7 @@ extension Fleet {
     // MARK: What is known of other nodes
 
     /// The other nodes of the cluster that are alive, as their rows tell.
-    package mutating func takersChanged(_ takers: [Taker], at moment: Moment) {
+    package func takersChanged(_ takers: [Taker], at moment: Moment) {
         drain.refresh(takers, at: moment.now)
     }
 
@@ -71,7 +71,7 @@ extension Fleet {
     /// - Parameters:
     ///   - counts: how many of them are connected to which other node.
     ///   - moved: sessions here whose device has a newer one at another node.
-    package mutating func devicesArrived(
+    package func devicesArrived(
         _ counts: [NodeID: Int], moved: [SessionID], at moment: Moment
     ) {
         if drain.takers.arrived(counts) { actions.append(.drainProgressed) }
@@ -89,7 +89,7 @@ extension Fleet {
     // MARK: Doing it
 
     /// Does what the drain has to do by now.
-    mutating func expireDrain(at moment: Moment) {
+    func expireDrain(at moment: Moment) {
         let stateBefore = drain.state
         let actions = drain.expire(at: moment.now)
         for action in actions {
@@ -105,7 +105,7 @@ extension Fleet {
     }
 
     /// Sends a device away, the first time or, after it has resumed, once more.
-    mutating func tell(_ id: SessionID, _ notice: DrainMachine.Notice, at moment: Moment) {
+    func tell(_ id: SessionID, _ notice: DrainMachine.Notice, at moment: Moment) {
         guard let session = sessions[id], session.ending == nil, let control = session.controlID else {
             return
         }
@@ -127,20 +127,20 @@ extension Fleet {
         return UInt32(clamping: ((then - now).nanoseconds + 999_999) / 1_000_000)
     }
 
-    mutating func checkDrained(at moment: Moment) {
+    func checkDrained(at moment: Moment) {
         guard nodeState == .draining, sessions.isEmpty else { return }
         drain.complete(at: moment)
         setNodeState(.drained)
     }
 
-    private mutating func setNodeState(_ new: NodeState) {
+    private func setNodeState(_ new: NodeState) {
         guard nodeState != new else { return }
         nodeState = new
         actions.append(.nodeStateChanged(new))
     }
 
     /// Where a device that is turned away may go: nodes that take devices, another first one each time.
-    mutating func referral() -> [String] {
+    func referral() -> [String] {
         let referred = drain.takers.referral()
         return referred.isEmpty ? configuration.alternatives : referred
     }

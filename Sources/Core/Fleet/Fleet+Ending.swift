@@ -3,7 +3,7 @@ package import Domain
 
 extension Fleet {
     /// Ends a session: closes both planes; conns still on it end with `conns`.
-    mutating func end(
+    func end(
         _ id: SessionID, _ reason: SessionEndReason, close code: ControlCloseCode, _ text: String,
         data dataCode: UInt64, conns connReason: CloseReason = .sessionLost, at moment: Moment
     ) {
@@ -14,7 +14,7 @@ extension Fleet {
         if reason == .replaced { drain.moved(id, at: moment.now) }
         drain.left(id, inPeace: code == .normal, at: moment.now)
         if let control = session.controlID { drop(control, code, text) }
-        failOpening(of: id)
+        failOpening(of: session)
         if let data = session.data {
             sessionByData[data.connection] = nil
             actions.append(.closeData(data.connection, code: dataCode, reason: connReason))
@@ -26,12 +26,13 @@ extension Fleet {
     }
 
     /// Tells the end of an ending session whose conns are all gone.
-    mutating func settle(_ session: DeviceSession, at moment: Moment) {
+    func settle(_ session: DeviceSession, at moment: Moment) {
         if session.conns.isEmpty { finish(session, at: moment) }
     }
 
-    private mutating func finish(_ session: DeviceSession, at moment: Moment) {
+    private func finish(_ session: DeviceSession, at moment: Moment) {
         guard let ending = session.ending else { return }
+        session.isOver = true
         sessions[session.id] = nil
         endingSessions -= 1
         sessionDeadlines.remove(session.id)
@@ -44,13 +45,13 @@ extension Fleet {
     /// Ends a device's session; it may come back.
     ///
     /// - Returns: whether the device was online.
-    package mutating func disconnect(_ device: DeviceID, at moment: Moment) -> Bool {
+    package func disconnect(_ device: DeviceID, at moment: Moment) -> Bool {
         endAll(
             of: device, .operator, .disconnected, "disconnected by an operator", at: moment)
     }
 
     /// Keeps a device out, or lets it in again.
-    package mutating func setEnabled(_ device: DeviceID, _ isEnabled: Bool, at moment: Moment) {
+    package func setEnabled(_ device: DeviceID, _ isEnabled: Bool, at moment: Moment) {
         if isEnabled {
             disabled.remove(device)
         } else {
@@ -60,14 +61,14 @@ extension Fleet {
     }
 
     /// Ends a device's session because its token is no longer good, and what is about to be one.
-    package mutating func revoke(_ device: DeviceID, at moment: Moment) {
+    package func revoke(_ device: DeviceID, at moment: Moment) {
         for id in registrationDeadlines.ids where controls[id]?.identity == device {
             drop(id, .forbidden, "the device's token is revoked")
         }
         _ = endAll(of: device, .revoked, .forbidden, "the device's token is revoked", at: moment)
     }
 
-    private mutating func endAll(
+    private func endAll(
         of device: DeviceID, _ reason: SessionEndReason, _ code: ControlCloseCode, _ text: String,
         at moment: Moment
     ) -> Bool {
@@ -84,7 +85,7 @@ extension Fleet {
     }
 
     /// Ends every session with 1001 and refuses new control connections; done when ``hasStopped``.
-    package mutating func stop(at moment: Moment) {
+    package func stop(at moment: Moment) {
         isStopping = true
         for id in Array(controls.keys) where controls[id]?.session == nil {
             drop(id, .nodeStopping, "the node is stopping")
@@ -103,19 +104,19 @@ extension Fleet {
         var earliest = Instant.distantFuture
         if let first = registrationDeadlines.first { earliest = min(earliest, first.key) }
         if let first = sessionDeadlines.first { earliest = min(earliest, first.key) }
-        if let first = openDeadlines.first { earliest = min(earliest, first.key) }
-        return min(earliest, drain.nextDeadline)
+        if let first = openDeadlines.first { earliest = min(earliest, first.deadline) }
+        return knowsDrain ? min(earliest, drain.nextDeadline) : earliest
     }
 
     /// Does what is due.
-    package mutating func expire(at moment: Moment) {
+    package func expire(at moment: Moment) {
         while let first = registrationDeadlines.first, first.key <= moment.now {
             drop(first.id, .silent, "no RegisterRequest came")
             registrationDeadlines.remove(first.id)
         }
-        while let first = openDeadlines.first, first.key <= moment.now {
-            openDeadlines.remove(first.id)
-            openTimedOut(first.id)
+        while let first = openDeadlines.first, first.deadline <= moment.now {
+            openDeadlines.remove(first)
+            openTimedOut(first)
         }
         while let first = sessionDeadlines.first, first.key <= moment.now {
             sessionDeadlines.remove(first.id)
@@ -125,7 +126,7 @@ extension Fleet {
         expireDrain(at: moment)
     }
 
-    private mutating func expire(_ id: SessionID, at moment: Moment) {
+    private func expire(_ id: SessionID, at moment: Moment) {
         guard let session = sessions[id] else { return }
         if session.ending != nil {
             if session.ending.map({ $0.settledBy <= moment.now }) == true { finish(session, at: moment) }

@@ -21,7 +21,7 @@ package enum FlowOpening: Sendable, Hashable {
 // flow, which is a conn of that session and never moves to another one.
 extension Fleet {
     /// Chooses a device for a client's UDP association; nil when none fits.
-    package mutating func associate(_ wish: DeviceWish) -> AssociationPlacement? {
+    package func associate(_ wish: DeviceWish) -> AssociationPlacement? {
         var wish = wish
         wish.needsDatagrams = true
         guard nodeState == .active, !isStopping,
@@ -42,7 +42,7 @@ extension Fleet {
     /// Asks the session's device to open a flow.
     ///
     /// The data loop must know of the flow before the returned actions are performed.
-    package mutating func openFlow(
+    package func openFlow(
         _ request: ConnRequest, idleTimeout: Duration, of placement: AssociationPlacement, at moment: Moment,
         using random: inout some RandomNumberGenerator
     ) -> FlowOpening {
@@ -56,12 +56,11 @@ extension Fleet {
         session.lastFlowID = flowID
         let conn = Conn(
             id: ConnID(of: configuration.nodeID, using: &random), request: request,
-            deviceID: session.deviceID, session: placement.session, connection: data.connection,
-            isFlow: true, at: moment)
+            session: session, connection: data.connection, isFlow: true, at: moment)
         conns[conn.id] = conn
         note(conn)
-        openDeadlines.set(conn.id, conn.deadline)
-        attach(conn.id, to: session)
+        openDeadlines.add(conn)
+        attach(conn)
         let body = Command.Body.openUDP(
             target: request.target.description, flowID: flowID,
             idleTimeoutMilliseconds: UInt32(clamping: idleTimeout.milliseconds))
@@ -70,15 +69,15 @@ extension Fleet {
     }
 
     /// The device has opened a flow.
-    mutating func flowOpened(_ conn: Conn, _ response: CommandResponse, at moment: Moment) {
+    func flowOpened(_ conn: Conn, _ response: CommandResponse, at moment: Moment) {
         connOpened(conn.id, resolvedAddress: response.resolvedAddress, at: moment)
         actions.append(
             .flowOpened(conn.id, on: conn.connection, resolvedAddress: response.resolvedAddress))
     }
 
     /// The device has ended a flow: it has no stream that would tell.
-    mutating func flowClosed(_ closed: ConnClosed, of session: SessionID) {
-        guard let conn = conns[closed.connID], conn.isFlow, conn.session == session else { return }
+    func flowClosed(_ closed: ConnClosed, of session: SessionID) {
+        guard let conn = conns[closed.connID], conn.isFlow, conn.session.id == session else { return }
         if case .ending = conn.phase { return }
         let reason = closed.reason == .unspecified ? CloseReason.error : closed.reason
         endAtDataLoop(conn, reason, by: .closeConn(conn.id, on: conn.connection, reason))

@@ -3,23 +3,27 @@ internal import Domain
 
 extension Fleet {
     /// A complete WebSocket message came: a sign of life, also when every frame in it is empty.
-    package mutating func heard(from id: ControlID, at moment: Moment) {
-        guard let id = controls[id]?.session, let session = sessions[id] else { return }
+    package func heard(from id: ControlID, at moment: Moment) {
+        if let control = controls[id] { heard(from: control, at: moment) }
+    }
+
+    private func heard(from control: ControlConnection, at moment: Moment) {
+        guard let id = control.session, let session = sessions[id] else { return }
         session.lastLife = moment.now
         session.lastSeenAt = moment.wall
     }
 
     /// A complete message of a device.
-    package mutating func receive(
+    package func receive(
         _ message: ControlMessage, on id: ControlID, at moment: Moment,
         using random: inout some RandomNumberGenerator
     ) {
-        guard controls[id] != nil else { return }
-        guard withinBudget(message, of: id, moment.now) else {
+        guard let control = controls[id] else { return }
+        guard Self.withinBudget(message, of: control, moment.now) else {
             controlViolated(id, .outOfOrder, reason: "too many messages", at: moment)
             return
         }
-        heard(from: id, at: moment)
+        heard(from: control, at: moment)
         switch message {
         case .unknown:
             // Another version's message, or an empty one: a sign of life and no more.
@@ -29,7 +33,7 @@ extension Fleet {
         case .registerResponse, .heartbeatAck, .command, .drain, .reconnect:
             controlViolated(id, .outOfOrder, reason: "a message that only a POP sends", at: moment)
         case .heartbeat, .loadReport, .commandResponse, .connClosed, .goodbye:
-            guard let session = controls[id]?.session else {
+            guard let session = control.session else {
                 controlViolated(id, .outOfOrder, reason: "not registered", at: moment)
                 return
             }
@@ -37,14 +41,16 @@ extension Fleet {
         }
     }
 
-    private mutating func withinBudget(_ message: ControlMessage, of id: ControlID, _ now: Instant) -> Bool {
+    private static func withinBudget(
+        _ message: ControlMessage, of control: ControlConnection, _ now: Instant
+    ) -> Bool {
         switch message {
-        case .commandResponse, .connClosed: controls[id]?.connMessages.take(now: now) ?? false
-        default: controls[id]?.messages.take(now: now) ?? false
+        case .commandResponse, .connClosed: control.connMessages.take(now: now)
+        default: control.messages.take(now: now)
         }
     }
 
-    private mutating func receive(
+    private func receive(
         _ message: ControlMessage, of session: SessionID, on id: ControlID, at moment: Moment
     ) {
         switch message {
@@ -70,7 +76,7 @@ extension Fleet {
         }
     }
 
-    private mutating func reported(_ report: LoadReport, of id: SessionID, at moment: Moment) {
+    private func reported(_ report: LoadReport, of id: SessionID, at moment: Moment) {
         var report = report
         // A device may say anything; a share is from 0 to 1.
         let share = report.cpuUtilization
@@ -86,7 +92,7 @@ extension Fleet {
     }
 
     /// The round trip to the device over its control connection, as the shell measured it.
-    package mutating func measured(roundTrip: Duration, on id: ControlID) {
+    package func measured(roundTrip: Duration, on id: ControlID) {
         guard let session = controls[id]?.session, roundTrip >= .zero else { return }
         sessions[session]?.roundTripMilliseconds = Double(roundTrip.nanoseconds) / 1e6
     }

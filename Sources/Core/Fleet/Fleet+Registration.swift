@@ -5,26 +5,20 @@ extension Fleet {
     /// A device has opened a control connection.
     ///
     /// - Parameter identity: the device its token or certificate names; nil where any may come.
-    package mutating func controlOpened(
+    package func controlOpened(
         _ id: ControlID, peer: SocketAddress, identity: DeviceID?, at moment: Moment
     ) {
         guard !isStopping else {
             actions.append(.close(id, .nodeStopping, reason: "the node is stopping"))
             return
         }
-        controls[id] = ControlConnection(
-            peer: peer, identity: identity,
-            messages: MessageBudget(
-                perSecond: FleetLimits.messagesPerSecond, burst: FleetLimits.messageBurst, now: moment.now),
-            connMessages: MessageBudget(
-                perSecond: FleetLimits.connMessagesPerSecond, burst: FleetLimits.connMessageBurst,
-                now: moment.now))
+        controls[id] = ControlConnection(peer: peer, identity: identity, at: moment.now)
         let longest = min(FleetLimits.registrationTimeout, configuration.heartbeatTimeout)
         registrationDeadlines.set(id, moment.now + longest)
     }
 
     /// The control connection is gone, without or with a close of the device's.
-    package mutating func controlClosed(_ id: ControlID, at moment: Moment) {
+    package func controlClosed(_ id: ControlID, at moment: Moment) {
         registrationDeadlines.remove(id)
         guard let control = controls.removeValue(forKey: id), let session = control.session else { return }
         guard let session = sessions[session] else { return }
@@ -36,7 +30,7 @@ extension Fleet {
     }
 
     /// The device broke the framing, the codec or a size: closes with `code` and ends its session.
-    package mutating func controlViolated(
+    package func controlViolated(
         _ id: ControlID, _ code: ControlCloseCode, reason: String, at moment: Moment
     ) {
         guard let control = controls[id] else { return }
@@ -50,7 +44,7 @@ extension Fleet {
     }
 
     /// Closes a control connection that serves no session.
-    mutating func drop(_ id: ControlID, _ code: ControlCloseCode, _ reason: String) {
+    func drop(_ id: ControlID, _ code: ControlCloseCode, _ reason: String) {
         registrationDeadlines.remove(id)
         guard controls.removeValue(forKey: id) != nil else { return }
         actions.append(.close(id, code, reason: reason))
@@ -58,7 +52,7 @@ extension Fleet {
 
     // MARK: RegisterRequest
 
-    mutating func register(
+    func register(
         _ request: RegisterRequest, on id: ControlID, at moment: Moment,
         using random: inout some RandomNumberGenerator
     ) {
@@ -110,7 +104,7 @@ extension Fleet {
     }
 
     /// Answers with a status other than OK and closes.
-    private mutating func refuse(
+    private func refuse(
         _ id: ControlID, _ status: RegisterResponse.Status, _ code: ControlCloseCode, _ reason: String,
         at moment: Moment
     ) {
@@ -128,7 +122,7 @@ extension Fleet {
 
     // MARK: A new session
 
-    private mutating func start(
+    private func start(
         _ registration: Registration, on control: ControlID, at moment: Moment,
         using random: inout some RandomNumberGenerator
     ) {
@@ -153,7 +147,7 @@ extension Fleet {
     }
 
     /// Makes room for a new session of the device. One that was sent `Drain` lives on until its conns end.
-    mutating func supersede(_ old: SessionID, at moment: Moment) {
+    func supersede(_ old: SessionID, at moment: Moment) {
         guard let session = sessions[old] else { return }
         guard session.wasToldToLeave else {
             end(
@@ -173,7 +167,7 @@ extension Fleet {
     }
 
     /// Microseconds of the node's clock, above all that this node has given or heard of for the device.
-    private mutating func nextEpoch(for device: DeviceID, _ wall: WallTime) -> UInt64 {
+    private func nextEpoch(for device: DeviceID, _ wall: WallTime) -> UInt64 {
         let clock = UInt64(max(0, wall.microseconds))
         let ahead = epochsAhead[device] ?? 0
         lastEpoch = max(clock, lastEpoch &+ 1)
@@ -186,18 +180,18 @@ extension Fleet {
     }
 
     /// Lives of this node before this one gave epochs up to this.
-    package mutating func learnEpoch(_ epoch: UInt64) {
+    package func learnEpoch(_ epoch: UInt64) {
         lastEpoch = max(lastEpoch, epoch)
     }
 
     /// Another node, or the database, knows of this epoch of the device.
-    package mutating func learnEpoch(_ epoch: UInt64, of device: DeviceID) {
+    package func learnEpoch(_ epoch: UInt64, of device: DeviceID) {
         guard epoch > lastEpoch, epoch > epochsAhead[device] ?? 0 else { return }
         epochsAhead[device] = epoch
     }
 
     /// On record the session has this epoch: above what other nodes gave, whatever their clocks say.
-    package mutating func epochSettled(_ epoch: UInt64, of id: SessionID) {
+    package func epochSettled(_ epoch: UInt64, of id: SessionID) {
         guard let session = sessions[id], epoch > session.epoch else { return }
         session.epoch = epoch
         learnEpoch(epoch, of: session.deviceID)
@@ -207,7 +201,7 @@ extension Fleet {
     ///
     /// - Returns: whether there was such a session.
     @discardableResult
-    package mutating func sessionTakenOver(_ id: SessionID, at moment: Moment) -> Bool {
+    package func sessionTakenOver(_ id: SessionID, at moment: Moment) -> Bool {
         guard let session = sessions[id], session.ending == nil else { return false }
         // One that was told to leave and is not the current one any more is on its way out already.
         guard !session.wasToldToLeave || current[session.deviceID] == id else { return true }
@@ -222,12 +216,12 @@ extension Fleet {
     }
 
     /// The session's row is durable: the device gets its answer.
-    package mutating func sessionRecorded(_ id: SessionID, at moment: Moment) {
+    package func sessionRecorded(_ id: SessionID, at moment: Moment) {
         guard sessions[id]?.answerBy != nil else { return }
         answer(id, at: moment)
     }
 
-    mutating func answer(_ id: SessionID, at moment: Moment) {
+    func answer(_ id: SessionID, at moment: Moment) {
         guard let session = sessions[id], session.ending == nil else { return }
         session.answerBy = nil
         guard let control = session.controlID, let token = session.token else { return }
@@ -236,7 +230,7 @@ extension Fleet {
     }
 
     /// Sends an OK that asks for a DataHello with `token`.
-    private mutating func offer(
+    private func offer(
         _ token: [UInt8], of session: DeviceSession, on control: ControlID, at moment: Moment
     ) {
         let expires = moment.now + FleetLimits.dataTokenLifetime
@@ -261,7 +255,7 @@ extension Fleet {
     // MARK: Resuming
 
     /// A new control connection takes the session over.
-    private mutating func resume(
+    private func resume(
         _ id: SessionID, _ registration: Registration, on control: ControlID, at moment: Moment,
         using random: inout some RandomNumberGenerator
     ) {
@@ -295,7 +289,7 @@ extension Fleet {
     }
 
     /// The device has lost its data plane and asks for another on the same control connection.
-    private mutating func renewData(
+    private func renewData(
         of id: SessionID, _ registration: Registration, at moment: Moment,
         using random: inout some RandomNumberGenerator
     ) {
@@ -304,7 +298,7 @@ extension Fleet {
         guard session.answerBy == nil else { return }
         session.registration = registration
         if let data = session.data {
-            failOpening(of: id)
+            failOpening(of: session)
             actions.append(
                 .closeData(data.connection, code: DataPlaneError.normalEnd, reason: .sessionLost))
             sessionByData[data.connection] = nil

@@ -35,7 +35,7 @@ package struct RouteExplanation: Sendable, Hashable {
 // Which device a conn gets.
 extension Fleet {
     /// The device for a wish; nil when none fits.
-    mutating func pick(
+    func pick(
         _ wish: DeviceWish, at now: Instant, using random: inout some RandomNumberGenerator
     ) -> SessionID? {
         if wish.device != nil { return named(wish) }
@@ -55,13 +55,13 @@ extension Fleet {
     }
 
     /// The best device for a wish that is none of those asked before.
-    mutating func pickAnother(_ wish: DeviceWish, except asked: [SessionID]) -> SessionID? {
+    func pickAnother(_ wish: DeviceWish, except asked: [SessionID]) -> SessionID? {
         guard wish.device == nil else { return nil }
         return selection.candidates(fitting: wish.filter).first(except: asked)
     }
 
     /// A device that a conn of this wish could be given now; nil when none fits.
-    package mutating func candidate(
+    package func candidate(
         for wish: DeviceWish, at now: Instant, using random: inout some RandomNumberGenerator
     ) -> DeviceID? {
         guard nodeState == .active, !isStopping else { return nil }

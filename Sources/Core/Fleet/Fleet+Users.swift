@@ -34,12 +34,12 @@ extension Fleet {
     package func connCount(of user: String) -> Int { users[user]?.conns.count ?? 0 }
 
     /// Ends all conns of a user at this node.
-    package mutating func closeConns(of user: String, _ reason: CloseReason) {
+    package func closeConns(of user: String, _ reason: CloseReason) {
         for id in users[user]?.conns ?? [] { _ = closeConn(id, reason) }
     }
 
     /// What users' conns have carried since this was last called.
-    package mutating func takeUserBytes() -> [UserBytes] {
+    package func takeUserBytes() -> [UserBytes] {
         var taken: [UserBytes] = []
         for (name, user) in users where user.bytesSent > 0 || user.bytesReceived > 0 {
             taken.append(UserBytes(user: name, sent: user.bytesSent, received: user.bytesReceived))
@@ -51,11 +51,11 @@ extension Fleet {
     }
 
     /// A conn has begun.
-    mutating func note(_ conn: Conn) {
+    func note(_ conn: Conn) {
         if let user = conn.request.user { users[user, default: UserActivity()].conns.insert(conn.id) }
     }
 
-    mutating func leave(_ user: String, _ conn: ConnID) {
+    func leave(_ user: String, _ conn: ConnID) {
         users[user]?.conns.remove(conn)
         if users[user]?.isEmpty == true { users[user] = nil }
     }

@@ -10,16 +10,27 @@ package import Domain
 //   - a control connection serves at most one session, a data connection too;
 //   - every conn that was placed is told ended exactly once, after the data loop's own word;
 //   - every session that was started is told ended exactly once, after its conns or two seconds.
-package struct Fleet: ~Copyable {
+//
+// A class because one is as large as it is long-lived: no access moves it about.
+package final class Fleet {
     package internal(set) var configuration: FleetConfiguration
 
-    struct ControlConnection {
+    final class ControlConnection {
         let peer: SocketAddress
         /// The device that its token names; nil admits any.
         let identity: DeviceID?
         var session: SessionID?
         var messages: MessageBudget
         var connMessages: MessageBudget
+
+        init(peer: SocketAddress, identity: DeviceID?, at now: Instant) {
+            self.peer = peer
+            self.identity = identity
+            messages = MessageBudget(
+                perSecond: FleetLimits.messagesPerSecond, burst: FleetLimits.messageBurst, now: now)
+            connMessages = MessageBudget(
+                perSecond: FleetLimits.connMessagesPerSecond, burst: FleetLimits.connMessageBurst, now: now)
+        }
     }
 
     var actions: [FleetAction] = []
@@ -37,12 +48,12 @@ package struct Fleet: ~Copyable {
     var picks: UInt64 = 0
 
     var conns: [ConnID: Conn] = [:]
-    var openDeadlines = IndexedHeap<ConnID, Instant>()
+    var openDeadlines = OpenDeadlines()
     /// Users with conns, or with bytes that have not been asked for yet.
     var users: [String: UserActivity] = [:]
 
     /// Sessions whose counts have changed since this was last asked for.
-    var counted: Set<SessionID> = []
+    private var counted: [DeviceSession] = []
 
     var disabled: Set<DeviceID> = []
     var lastEpoch: UInt64 = 0
@@ -57,23 +68,33 @@ package struct Fleet: ~Copyable {
         self.configuration = configuration
     }
 
+    package var hasActions: Bool { !actions.isEmpty }
+
     /// What to do, in order; empties the list.
-    package mutating func takeActions() -> [FleetAction] {
-        guard !actions.isEmpty else { return [] }
+    package func takeActions() -> [FleetAction] {
+        exchangeActions([])
+    }
+
+    /// The same; `empty` takes its place and lends its memory to what comes next.
+    package func exchangeActions(_ empty: consuming [FleetAction]) -> [FleetAction] {
         let taken = actions
-        actions = []
+        actions = empty
         return taken
     }
 
     /// The live sessions whose counts have changed since this was last called.
-    package mutating func takeCountedSessions() -> [SessionSnapshot] {
-        let ids = counted
+    package func takeCountedSessions() -> [SessionSnapshot] {
+        var snapshots: [SessionSnapshot] = []
+        for session in counted {
+            session.isCounted = false
+            if session.ending == nil { snapshots.append(session.snapshot) }
+        }
         counted.removeAll(keepingCapacity: true)
-        return ids.compactMap { session($0) }
+        return snapshots
     }
 
     /// Changes what devices are told from now on; a new strategy ranks all devices again.
-    package mutating func reconfigure(_ configuration: FleetConfiguration) {
+    package func reconfigure(_ configuration: FleetConfiguration) {
         let strategyChanged = configuration.strategy != self.configuration.strategy
         self.configuration = configuration
         guard strategyChanged else { return }
@@ -135,8 +156,15 @@ package struct Fleet: ~Copyable {
 
     // MARK: Bookkeeping
 
+    /// The session's counts have changed.
+    func count(_ session: DeviceSession) {
+        guard !session.isCounted else { return }
+        session.isCounted = true
+        counted.append(session)
+    }
+
     /// Puts a session where it belongs in the order of selection, after anything that may have moved it.
-    mutating func rank(_ session: DeviceSession) {
+    func rank(_ session: DeviceSession) {
         recount(session)
         drain.note(session.id, conns: session.conns.count, isReachable: session.isReachable)
         guard session.ending == nil else { return selection.remove(session.id) }
@@ -146,14 +174,14 @@ package struct Fleet: ~Copyable {
     }
 
     /// Makes sure that the session is looked at no later than its next deadline.
-    mutating func schedule(_ session: DeviceSession) {
+    func schedule(_ session: DeviceSession) {
         let deadline = session.nextDeadline(heartbeatTimeout: configuration.heartbeatTimeout)
         if let known = sessionDeadlines.key(of: session.id), known <= deadline { return }
         sessionDeadlines.set(session.id, deadline)
     }
 
     /// After a change that others want to know of.
-    mutating func tellUpdated(_ session: DeviceSession) {
+    func tellUpdated(_ session: DeviceSession) {
         guard session.ending == nil else { return }
         actions.append(.sessionUpdated(session.snapshot))
     }

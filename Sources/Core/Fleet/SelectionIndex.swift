@@ -36,12 +36,17 @@ struct SelectionIndex {
         case datagrams
     }
 
-    private struct Entry {
+    /// The index alone holds it; it is shared so that a change costs no more than finding it.
+    private final class Entry {
         let traits: DeviceTraits
         /// The views that it fits, by their numbers.
         var views: [Int] = []
         /// Nil while it takes no conns.
         var rank: SelectionRank?
+
+        init(_ traits: DeviceTraits) {
+            self.traits = traits
+        }
     }
 
     private struct View {
@@ -74,12 +79,15 @@ struct SelectionIndex {
 
     /// A session has come, or its registration, its rank, or whether it takes conns (nil: not) have changed.
     mutating func update(_ id: SessionID, _ registration: Registration, rank: SelectionRank?) {
-        if entries[id]?.traits.describe(registration) != true {
+        let entry: Entry
+        if let known = entries[id], known.traits.describe(registration) {
+            entry = known
+        } else {
             remove(id)
-            insert(id, DeviceTraits(registration))
+            entry = insert(id, DeviceTraits(registration))
         }
-        guard let entry = entries[id], entry.rank != rank else { return }
-        entries[id]?.rank = rank
+        guard entry.rank != rank else { return }
+        entry.rank = rank
         if let rank {
             all.set(id, rank)
             for number in entry.views { views[number]?.heap.set(id, rank) }
@@ -105,8 +113,8 @@ struct SelectionIndex {
         if byFoldedID[folded]?.isEmpty == true { byFoldedID[folded] = nil }
     }
 
-    private mutating func insert(_ id: SessionID, _ traits: DeviceTraits) {
-        var entry = Entry(traits: traits)
+    private mutating func insert(_ id: SessionID, _ traits: DeviceTraits) -> Entry {
+        let entry = Entry(traits)
         for (number, view) in views where view.filter.fits(traits) {
             entry.views.append(number)
             views[number]?.members.insert(id)
@@ -114,6 +122,7 @@ struct SelectionIndex {
         entries[id] = entry
         for trait in Self.traits(traits) { byTrait[trait, default: []].insert(id) }
         if let folded = Self.foldedID(traits) { byFoldedID[folded, default: []].insert(id) }
+        return entry
     }
 
     private static func traits(_ traits: DeviceTraits) -> [Trait] {

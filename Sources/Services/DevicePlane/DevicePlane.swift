@@ -18,7 +18,7 @@ package final class DevicePlane {
     private var random = SystemRandom()
     /// For the ids of conns and draws by lot.
     private var connRandom = ReservedRandom()
-    private var fleet: Fleet
+    private let fleet: Fleet
     private var timer: LoopTimer?
 
     private var transports: [ControlID: any ControlTransport] = [:]
@@ -29,6 +29,8 @@ package final class DevicePlane {
     private var waitingConns: [ConnID: WaitingConn] = [:]
     var associations = AssociationBook()
     private var isPerforming = false
+    /// Memory for the next actions.
+    private var spareActions: [FleetAction] = []
     private var whenStopped: (() -> Void)?
 
     private struct WaitingConn {
@@ -142,10 +144,10 @@ package final class DevicePlane {
             waitingConns.removeValue(forKey: conn)?.settled(.opened)
             fleet.connOpened(conn, resolvedAddress: resolvedAddress, at: moment)
         case .connEnded(let progress, let reason):
-            waitingConns.removeValue(forKey: progress.connID)?.settled(.abandoned)
-            fleet.connEnded(
+            let wasOpen = fleet.connEnded(
                 progress.connID, bytesSent: progress.bytesSent, bytesReceived: progress.bytesReceived,
                 reason: reason, at: moment)
+            if !wasOpen { waitingConns.removeValue(forKey: progress.connID)?.settled(.abandoned) }
         case .flowWanted(let id, let target):
             flowWanted(id, target)
         case .associationEnded(let id):
@@ -389,10 +391,12 @@ package final class DevicePlane {
     private func settle() {
         guard !isPerforming else { return }
         isPerforming = true
-        while true {
-            let actions = fleet.takeActions()
-            if actions.isEmpty { break }
+        while fleet.hasActions {
+            var actions = fleet.exchangeActions(spareActions)
+            spareActions = []
             for action in actions { perform(action) }
+            actions.removeAll(keepingCapacity: true)
+            spareActions = actions
         }
         isPerforming = false
         timer?.arm(at: fleet.nextDeadline)
