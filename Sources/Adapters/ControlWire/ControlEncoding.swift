@@ -131,7 +131,7 @@ extension PackArena {
     ) -> UnsafeMutablePointer<Pop__Control__V1__Command> {
         var message = Pop__Control__V1__Command()
         pop__control__v1__command__init(&message)
-        message.conn_id = data(command.connID.bytes)
+        message.conn_id = data(command.connID)
         switch command.body {
         case .openTCP(let target, let connectTimeoutMilliseconds):
             var body = Pop__Control__V1__OpenTCP()
@@ -165,7 +165,7 @@ extension PackArena {
     ) -> UnsafeMutablePointer<Pop__Control__V1__CommandResponse> {
         var message = Pop__Control__V1__CommandResponse()
         pop__control__v1__command_response__init(&message)
-        message.conn_id = data(response.connID.bytes)
+        message.conn_id = data(response.connID)
         message.success = response.success ? 1 : 0
         message.error_code = Pop__Control__V1__OpenError(
             rawValue: UInt32(bitPattern: response.errorCode.rawValue))
@@ -180,7 +180,7 @@ extension PackArena {
     ) -> UnsafeMutablePointer<Pop__Control__V1__ConnClosed> {
         var message = Pop__Control__V1__ConnClosed()
         pop__control__v1__conn_closed__init(&message)
-        message.conn_id = data(closed.connID.bytes)
+        message.conn_id = data(closed.connID)
         message.reason = Pop__Control__V1__CloseReason(rawValue: UInt32(bitPattern: closed.reason.rawValue))
         message.detail = text(closed.detail)
         message.bytes_sent = closed.bytesSent

@@ -67,7 +67,7 @@ package enum DataCodec {
         defer { arena.free() }
         var message = Pop__Data__V1__StreamHeader()
         pop__data__v1__stream_header__init(&message)
-        message.conn_id = arena.data(header.connID.bytes)
+        message.conn_id = arena.data(header.connID)
         message.resolved_address = arena.text(header.resolvedAddress)
         return [UInt8](
             unsafeUninitializedCapacity: pop__data__v1__stream_header__get_packed_size(&message)

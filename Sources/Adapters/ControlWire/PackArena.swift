@@ -1,4 +1,5 @@
 internal import CControlProto
+internal import Domain
 
 /// The memory that a message to be packed points to; all of it is freed with the arena.
 ///
@@ -8,13 +9,18 @@ struct PackArena {
     /// As much as nearly all messages need.
     private static let blockBytes = 512
     private static let alignment = 16
-    private var blocks: [UnsafeMutableRawPointer] = []
-    /// What is left of the last block.
+    /// The last block. Each begins with the address of the one before it.
+    private var block: UnsafeMutableRawPointer?
+    /// What is left of it.
     private var rest: UnsafeMutableRawPointer?
     private var restBytes = 0
 
     func free() {
-        for block in blocks { block.deallocate() }
+        var next = block
+        while let block = next {
+            next = block.load(as: UnsafeMutableRawPointer?.self)
+            block.deallocate()
+        }
     }
 
     private mutating func take(_ byteCount: Int) -> UnsafeMutableRawPointer {
@@ -24,8 +30,11 @@ struct PackArena {
             start = rest
         } else {
             restBytes = max(size, Self.blockBytes)
-            start = .allocate(byteCount: restBytes, alignment: Self.alignment)
-            blocks.append(start)
+            let added = UnsafeMutableRawPointer.allocate(
+                byteCount: Self.alignment + restBytes, alignment: Self.alignment)
+            added.storeBytes(of: block, as: UnsafeMutableRawPointer?.self)
+            block = added
+            start = added + Self.alignment
         }
         rest = start + size
         restBytes -= size
@@ -34,15 +43,21 @@ struct PackArena {
 
     /// A NUL-terminated copy; the library's own empty string for an empty one, which it then leaves out.
     mutating func text(_ value: String) -> UnsafeMutablePointer<CChar>? {
-        let bytes = value.utf8
-        let block = take(bytes.count + 1).bindMemory(to: CChar.self, capacity: bytes.count + 1)
-        var index = 0
-        for byte in bytes {
-            block[index] = CChar(bitPattern: byte)
-            index += 1
+        var value = value
+        return value.withUTF8 { bytes in
+            let block = take(bytes.count + 1)
+            UnsafeMutableRawBufferPointer(start: block, count: bytes.count)
+                .copyMemory(from: UnsafeRawBufferPointer(bytes))
+            block.storeBytes(of: 0, toByteOffset: bytes.count, as: UInt8.self)
+            return block.bindMemory(to: CChar.self, capacity: bytes.count + 1)
         }
-        block[index] = 0
-        return block
+    }
+
+    mutating func data(_ id: ConnID) -> ProtobufCBinaryData {
+        let block = take(16)
+        block.storeBytes(of: id.high.bigEndian, as: UInt64.self)
+        block.storeBytes(of: id.low.bigEndian, toByteOffset: 8, as: UInt64.self)
+        return ProtobufCBinaryData(len: 16, data: block.bindMemory(to: UInt8.self, capacity: 16))
     }
 
     mutating func data(_ value: [UInt8]) -> ProtobufCBinaryData {

@@ -66,7 +66,7 @@ package struct SOCKS5Handshake: ~Copyable {
             fail(.tooMuchAhead, reply: [])
             return
         }
-        input.append(contentsOf: bytes)
+        if input.isEmpty { input = bytes } else { input.append(contentsOf: bytes) }
     }
 
     /// The credentials of the last `authenticate` are good.

@@ -78,7 +78,11 @@ package struct SOCKS5Reply: Sendable, Hashable {
     }
 
     package var encoded: [UInt8] {
-        var bytes: [UInt8] = [5, code.rawValue, 0]
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(22)
+        bytes.append(5)
+        bytes.append(code.rawValue)
+        bytes.append(0)
         bytes.append(socks5: bound)
         return bytes
     }

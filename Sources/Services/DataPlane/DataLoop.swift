@@ -24,10 +24,15 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
     private(set) lazy var associations = AssociationTable(owner: self)
 
     /// A conn on this loop: waiting for its device's stream, or open on a connection.
-    private struct Conn {
+    private final class Conn {
         var pending: PendingConn
         let relay: StreamRelay
         var openOn: DeviceConnection?
+
+        init(_ pending: PendingConn, _ relay: StreamRelay) {
+            self.pending = pending
+            self.relay = relay
+        }
     }
 
     /// How often byte counts are told while bytes move.
@@ -107,7 +112,7 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
                 on: loop, pool: pool, connID: pending.connID, descriptor: pending.clientDescriptor,
                 earlyBytes: pending.earlyBytes, idleTimeout: pending.idleTimeout,
                 rate: pending.rate.map { enter($0) }, owner: self)
-            conns[pending.connID] = Conn(pending: pending, relay: relay)
+            conns[pending.connID] = Conn(pending, relay)
         } catch {
             if let rate = pending.rate { leave(rate) }
             Sockets.closeWithReset(pending.clientDescriptor)
@@ -133,7 +138,7 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
         guard conn.openOn == nil else { return conn.relay.close(.error) }
         let pending = conn.pending.moved(to: connection)
         if connection.loop == index {
-            conns[connID]?.pending = pending
+            conn.pending = pending
         } else {
             conns[connID] = nil
             if let rate = pending.rate { leave(rate) }
@@ -183,15 +188,16 @@ final class DataLoop: QUICEndpointDelegate, StreamRelayOwner {
         _ header: (connID: ConnID, resolvedAddress: String), on connection: DeviceConnection,
         _ stream: QUICStream, received: [UInt8]
     ) -> Bool {
-        if conns[header.connID]?.pending.connection != connection.id {
+        var found = conns[header.connID]
+        if found?.pending.connection != connection.id {
             // The order to expect the conn was sent before the device was asked to dial, but a quick device's
             // stream can be in a batch of packets that is read before the mailbox has its turn.
             for command in commands.takeAll() { handle(command) }
+            found = conns[header.connID]
         }
-        guard var conn = conns[header.connID], conn.openOn == nil, conn.pending.connection == connection.id
+        guard let conn = found, conn.openOn == nil, conn.pending.connection == connection.id
         else { return false }
         conn.openOn = connection
-        conns[header.connID] = conn
         tellSoon(.connOpened(header.connID, resolvedAddress: header.resolvedAddress))
         conn.relay.attach(stream, preface: conn.pending.successReply, received: received)
         return true

@@ -6,7 +6,8 @@ internal import HTTPConnect
 
 /// A client that speaks HTTP/1.1: drives a ``ConnectHandshake``.
 final class ConnectClient: ClientConversation {
-    private unowned let client: IngressClient
+    /// Which holds it until it has finished.
+    private let client: IngressClient
     private let requiresPassword: Bool
     private var handshake = ConnectHandshake()
     private var grant = IngressGrant()

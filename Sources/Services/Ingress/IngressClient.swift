@@ -17,7 +17,8 @@ protocol ClientConversation: AnyObject {
 ///     first byte a letter        ``ConnectClient``
 ///     anything else              closed
 final class IngressClient: ByteStreamHandler {
-    private(set) weak var ingress: Ingress?
+    /// Until it has finished.
+    private(set) var ingress: Ingress?
     let peer: SocketAddress
     private var conversation: (any ClientConversation)?
     private(set) var stream: TCPStream?
@@ -31,7 +32,9 @@ final class IngressClient: ByteStreamHandler {
     func start(_ descriptor: Int32) throws(SystemError) {
         guard let ingress else { return Sockets.close(descriptor) }
         stream = try TCPStream(on: ingress.loop, adopting: descriptor, peer: peer, handler: self)
-        timer = ingress.loop.makeTimer { [weak self] in self?.timedOut() }
+        // A weak reference would make each retain and release of the client take the slow path for good; the timer
+        // is cancelled before the client goes.
+        timer = ingress.loop.makeTimer { [unowned self] in timedOut() }
         restartTime()
     }
 
@@ -87,6 +90,7 @@ final class IngressClient: ByteStreamHandler {
         guard ingress.configuration.permits(wish.target) else {
             return refuse(wish.clientProtocol, .denied, refused)
         }
+        guard wish.grant.wish.sticky != nil else { return open(wish, wish.grant.wish, refused) }
         place(wish.grant, as: wish.clientProtocol, refused: refused) { [weak self] devices in
             self?.open(wish, devices, refused)
         }
@@ -123,11 +127,10 @@ final class IngressClient: ByteStreamHandler {
                 target: wish.target, connectTimeout: ingress.configuration.connectTimeout, wish: devices),
             earlyBytes: wish.earlyBytes, idleTimeout: ingress.configuration.idleTimeout,
             rate: wish.grant.rate, successReply: wish.successReply,
-            failureReply: { wish.failureReply(.device($0)) },
-            settled: { [weak ingress] outcome in
-                guard let ingress else { return }
+            failureReply: { [reply = wish.failureReply] in reply(.device($0)) },
+            settled: { [ingress, clientProtocol = wish.clientProtocol] outcome in
                 ingress.figures.settled(
-                    wish.clientProtocol, IngressOutcome(outcome), after: ingress.loop.now - asked)
+                    clientProtocol, IngressOutcome(outcome), after: ingress.loop.now - asked)
             })
         switch ingress.plane.openConn(opening, handOver: { stream?.detach() }) {
         case .placed:
@@ -201,6 +204,7 @@ final class IngressClient: ByteStreamHandler {
         stream = nil
         conversation = nil
         ingress?.finished(self)
+        ingress = nil
     }
 }
 

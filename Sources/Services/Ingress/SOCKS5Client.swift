@@ -4,7 +4,8 @@ internal import SOCKS5
 
 /// A client that speaks SOCKS5: drives a ``SOCKS5Handshake``.
 final class SOCKS5Client: ClientConversation {
-    private unowned let client: IngressClient
+    /// Which holds it until it has finished.
+    private let client: IngressClient
     private var handshake: SOCKS5Handshake
     private var grant = IngressGrant()
     /// Why the request will be refused, whatever it is: RFC 1929 knows a wrong password and no other cause.

@@ -79,13 +79,14 @@ enum LoadWrites {
             ON CONFLICT DO NOTHING
             """,
             [
-                node.nodeID, .uuids(conns.map(\.connID)), .texts(conns.map(\.deviceID.description)),
-                .uuids(conns.map(\.sessionID)), .texts(conns.map(\.userName)),
-                .texts(conns.map(\.clientProtocol.rawValue)), .texts(conns.map(\.clientAddress.description)),
-                .texts(conns.map(\.target)), .texts(conns.map(\.resolvedAddress)),
-                .times(conns.map(\.openedAt)), .times(conns.map(\.endedAt)),
-                .integers(conns.map(\.bytesSent)), .integers(conns.map(\.bytesReceived)),
-                .texts(conns.map(\.endReason.name)),
+                node.nodeID, .uuids(conns.map { $0.connID }), .texts(conns.map { $0.deviceID.description }),
+                .uuids(conns.map { $0.sessionID }), .texts(conns.map { $0.userName }),
+                .texts(conns.map { $0.clientProtocol.rawValue }),
+                .texts(conns.map { $0.clientAddress.description }),
+                .texts(conns.map { $0.target }), .texts(conns.map { $0.resolvedAddress }),
+                .times(conns.map { $0.openedAt }), .times(conns.map { $0.endedAt }),
+                .integers(conns.map { $0.bytesSent }), .integers(conns.map { $0.bytesReceived }),
+                .texts(conns.map { $0.endReason.name }),
             ])
     }
 
