@@ -250,7 +250,9 @@ package final class TLSStream: ByteStream, ReadinessHandler {
             phase = .handshaking
         }
         guard failure == nil else { return }
-        if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed]) { mayRead = true }
+        if readiness.contains(.readable) || readiness.contains(.peerClosed) || readiness.contains(.failed) {
+            mayRead = true
+        }
         if phase == .handshaking { handshake() }
         flush()
         if phase == .open, readiness.contains(.failed), isPaused || hasPeerFinished { checkForReset() }
