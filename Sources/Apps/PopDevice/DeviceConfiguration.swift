@@ -57,7 +57,7 @@ package struct DeviceConfiguration {
         identity = Self.identity(&reader)
         policy = TargetPolicy(
             allowed: Self.rules("allow_targets", &reader), denied: Self.rules("deny_targets", &reader))
-        busyPoll = .microseconds(reader.integer("busy_poll_microseconds", default: 100, in: 0...1_000))
+        busyPoll = .microseconds(reader.integer("busy_poll_microseconds", default: 200, in: 0...1_000))
         logLevel =
             reader.parsed(
                 "log.level", default: "info",

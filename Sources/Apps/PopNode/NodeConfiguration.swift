@@ -220,7 +220,7 @@ extension NodeConfiguration.Node {
                 $0.isEmpty || $0.utf8.contains(0) ? nil : $0
             } ?? ""
         drainOnStop = reader.seconds("node.drain_on_stop_seconds", default: 5, in: 0...3_600)
-        busyPoll = .microseconds(reader.integer("node.busy_poll_microseconds", default: 100, in: 0...1_000))
+        busyPoll = .microseconds(reader.integer("node.busy_poll_microseconds", default: 200, in: 0...1_000))
     }
 }
 

@@ -32,7 +32,7 @@ struct NodeConfigurationTests {
         let configuration = try load(minimal)
         let expected = """
             {"node":{"id":null,"location":"","advertise_host":null,"data_dir":"/var/lib/pop-node",\
-            "drain_on_stop_seconds":5,"busy_poll_microseconds":100},\
+            "drain_on_stop_seconds":5,"busy_poll_microseconds":200},\
             "device":{"bind":"0.0.0.0","wss_port":443,"quic_port":443,\
             "tls":{"enabled":false,"cert_file":null,"key_file":null,"client_ca_file":null},"auth":"token",\
             "heartbeat_interval_seconds":30,"heartbeat_timeout_seconds":90,"load_report_interval_seconds":30,\
